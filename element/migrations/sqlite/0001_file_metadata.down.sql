@@ -1,0 +1,2 @@
+DROP TABLE {prefix}fm_text;
+DROP TABLE {prefix}file_metadata;

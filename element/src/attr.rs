@@ -1,0 +1,96 @@
+//! `NAME.attr.json`: encoding and decoding of the document that is the truth about a file. No disk access here.
+
+use element_api::{FileMetadata, SCHEMA_VERSION};
+use jiff::{Timestamp, TimestampRound, Unit};
+use serde_json::{Map, Value};
+
+/// What an attr file's name ends with.
+pub const SUFFIX: &str = ".attr.json";
+
+/// The most bytes an attr file may have: one page, so that it is written and read in one piece.
+pub const MAX_BYTES: usize = 4096;
+
+/// Why a document is no attr file.
+#[derive(Debug, thiserror::Error)]
+pub enum AttrError {
+    /// It would not fit.
+    #[error("the file's attributes take {size} bytes, more than the {MAX_BYTES} allowed")]
+    TooLarge {
+        /// Its size in bytes.
+        size: usize,
+    },
+    /// It is not the JSON of a file's metadata.
+    #[error("failed to read the attributes")]
+    Malformed(#[from] serde_json::Error),
+    /// It is JSON, but no object.
+    #[error("the attributes are not a JSON object")]
+    NotAnObject,
+}
+
+/// The bytes of `metadata` on disk.
+///
+/// # Errors
+/// [`AttrError::TooLarge`] above [`MAX_BYTES`].
+pub fn encode(metadata: &FileMetadata) -> Result<Vec<u8>, AttrError> {
+    let bytes = serde_json::to_vec(metadata)?;
+    if bytes.len() > MAX_BYTES {
+        return Err(AttrError::TooLarge { size: bytes.len() });
+    }
+    Ok(bytes)
+}
+
+/// Reads the attr file that stands beside the data file at `storage_path` (below the storage root, `/` between parts).
+/// The path wins over what an older document says of it: the file is where it is.
+///
+/// # Errors
+/// When the bytes are no metadata of this or an older system's shape.
+pub fn decode(bytes: &[u8], storage_path: &str) -> Result<FileMetadata, AttrError> {
+    let Value::Object(mut document) = serde_json::from_slice(bytes)? else {
+        return Err(AttrError::NotAnObject);
+    };
+    modernise(&mut document, storage_path);
+    let mut metadata: FileMetadata = serde_json::from_value(Value::Object(document))?;
+    metadata.created_at = whole_microseconds(metadata.created_at);
+    metadata.updated_at = whole_microseconds(metadata.updated_at);
+    metadata.expires_at = metadata.expires_at.map(whole_microseconds);
+    Ok(metadata)
+}
+
+/// Cuts a time to the precision every database of ours keeps.
+pub fn whole_microseconds(time: Timestamp) -> Timestamp {
+    let round = TimestampRound::new().smallest(Unit::Microsecond).mode(jiff::RoundMode::Trunc);
+    time.round(round).unwrap_or(time)
+}
+
+/// Gives a document of an older shape the names and fields of today's.
+fn modernise(document: &mut Map<String, Value>, storage_path: &str) {
+    for (old, new) in [
+        ("size", "file_size"),
+        ("uploaded_at", "created_at"),
+        ("uploaded_by", "created_by_username"),
+        ("custom_attributes", "metadata"),
+    ] {
+        if let Some(value) = document.remove(old) {
+            document.entry(new).or_insert(value);
+        }
+    }
+    let file_name = storage_path.rsplit('/').next().unwrap_or(storage_path);
+    document.insert("storage_path".to_owned(), storage_path.into());
+    document.insert("storage_filename".to_owned(), file_name.into());
+    document.entry("original_filename").or_insert_with(|| file_name.into());
+    document.entry("schema_version").or_insert_with(|| SCHEMA_VERSION.into());
+    copy_if_absent(document, "created_at", "updated_at");
+    copy_if_absent(document, "created_by_username", "created_by_id");
+    copy_if_absent(document, "created_by_id", "created_by_username");
+    document.entry("content_type").or_insert_with(|| "application/octet-stream".into());
+    document.retain(|_, value| !value.is_null());
+}
+
+fn copy_if_absent(document: &mut Map<String, Value>, from: &str, to: &str) {
+    if let Some(value) = document.get(from).cloned() {
+        document.entry(to).or_insert(value);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! Durable changes of the file system: the only module that renames and flushes.
+//!
+//! Every function returns once a power cut can no longer undo what it did. All of them block; call them from a writer thread.
+//! A failed flush is remembered for the life of the process ([`flush_failed`]): the kernel may have dropped the pages it could
+//! not write, so a later flush that succeeds proves nothing (Rebello et al., "Can Applications Recover from fsync Failures?",
+//! USENIX ATC 2020).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static FLUSH_FAILED: AtomicBool = AtomicBool::new(false);
+
+/// Whether any flush of this process ever failed.
+pub fn flush_failed() -> bool {
+    FLUSH_FAILED.load(Ordering::Acquire)
+}
+
+/// A volume that is full says so at a flush where it allocates late; that is no reason to distrust it once there is room.
+fn noted(result: io::Result<()>) -> io::Result<()> {
+    if let Err(error) = &result
+        && !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    {
+        FLUSH_FAILED.store(true, Ordering::Release);
+    }
+    result
+}
+
+/// Flushes a file's content and size.
+pub fn sync_file(file: &File) -> io::Result<()> {
+    noted(file.sync_data())
+}
+
+/// Flushes a folder, so that names added to it or removed from it stay so.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    let opened = File::open(folder)?;
+    noted(opened.sync_all())
+}
+
+/// Creates `path` with `bytes` and flushes the content. The name itself is durable only after [`sync_folder`].
+pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+    file.write_all(bytes)?;
+    sync_file(&file)
+}
+
+/// Gives a flushed file its place. The caller flushes the folder.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)
+}
+
+/// Replaces the file at `path` as a whole: readers and power cuts see the old content or the new, never a part.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    write_new(&temporary, bytes)?;
+    rename(&temporary, path)?;
+    sync_parent(path)
+}
+
+/// Removes a file; answers whether it was there. The removal is durable only after [`sync_folder`].
+pub fn remove(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Flushes the folder that holds `path`.
+pub fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(folder) => sync_folder(folder),
+        None => Ok(()),
+    }
+}
+
+/// Creates `relative` below `root`, part by part, and flushes each parent, whether or not this call made the folder: another
+/// thread may have made it and not flushed it yet.
+pub fn create_folders(root: &Path, relative: &Path) -> io::Result<()> {
+    let mut folder = root.to_path_buf();
+    for part in relative.components() {
+        let parent = folder.clone();
+        folder.push(part);
+        match fs::create_dir(&folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+        sync_folder(&parent)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::{create_folders, remove, replace};
+
+    #[test]
+    fn replace_leaves_the_new_content_and_no_temporary_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mode.json");
+        replace(&path, b"one").unwrap();
+        replace(&path, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn create_folders_makes_every_part_and_may_be_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        create_folders(folder.path(), Path::new("2026/11/22/09")).unwrap();
+        create_folders(folder.path(), Path::new("2026/11/22/09")).unwrap();
+        assert!(folder.path().join("2026/11/22/09").is_dir());
+    }
+
+    #[test]
+    fn remove_says_whether_the_file_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        fs::write(&path, b"a").unwrap();
+        assert!(remove(&path).unwrap());
+        assert!(!remove(&path).unwrap());
+    }
+}

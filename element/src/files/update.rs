@@ -1,0 +1,115 @@
+//! Changing a file's metadata: the attr file first, by rename, then the row.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use element_api::{FileMetadata, MetadataValue};
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use super::upload::check_texts;
+use super::{FileError, Files, Inner};
+use crate::attr::{self, whole_microseconds};
+use crate::index::FileChange;
+use crate::wal::{OperationType, Status};
+
+/// A JSON merge patch (RFC 7396) of what users may change: absent leaves, null removes, anything else replaces.
+#[derive(Clone, Debug, Default)]
+pub struct Patch {
+    /// Free text.
+    pub description: Option<Option<String>>,
+    /// The document's version.
+    pub version: Option<Option<String>>,
+    /// Labels, as a whole.
+    pub tags: Option<Vec<String>>,
+    /// Values to set or, where none, to remove.
+    pub metadata: Option<BTreeMap<String, Option<MetadataValue>>>,
+    /// Forget all values first.
+    pub replace_metadata: bool,
+}
+
+/// The revisions at which a client wants its change to happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RevisionMatch {
+    /// Any, as long as the file exists.
+    Any,
+    /// One of these.
+    OneOf(Vec<i64>),
+}
+
+impl RevisionMatch {
+    /// # Errors
+    /// [`FileError::PreconditionFailed`] when the file is at another revision.
+    pub(super) fn check(&self, metadata: &FileMetadata) -> Result<(), FileError> {
+        match self {
+            Self::OneOf(revisions) if !revisions.contains(&metadata.revision) => {
+                Err(FileError::PreconditionFailed { revision: metadata.revision })
+            }
+            Self::Any | Self::OneOf(_) => Ok(()),
+        }
+    }
+}
+
+impl Patch {
+    fn apply(self, metadata: &mut FileMetadata) {
+        if let Some(description) = self.description {
+            metadata.description = description;
+        }
+        if let Some(version) = self.version {
+            metadata.version = version;
+        }
+        if let Some(tags) = self.tags {
+            metadata.tags = tags;
+        }
+        if self.replace_metadata {
+            metadata.metadata.clear();
+        }
+        for (key, value) in self.metadata.into_iter().flatten() {
+            match value {
+                Some(value) => drop(metadata.metadata.insert(key, value)),
+                None => drop(metadata.metadata.remove(&key)),
+            }
+        }
+    }
+}
+
+impl Files {
+    /// Changes a file's metadata and answers what it is then.
+    ///
+    /// # Errors
+    /// [`FileError::NotFound`], [`FileError::PreconditionFailed`], values that are not allowed, or what kept it from being written.
+    pub async fn update(&self, id: Uuid, patch: Patch, expected: Option<RevisionMatch>) -> Result<FileMetadata, FileError> {
+        self.writable()?;
+        let inner = Arc::clone(&self.inner);
+        // On a task of its own: a client that goes away must not stop it halfway.
+        let task = self.inner.tasks.spawn(async move { inner.update(id, patch, expected).await });
+        task.await.unwrap_or_else(|error| Err(FileError::storage("change a file's metadata")(std::io::Error::other(error))))
+    }
+}
+
+impl Inner {
+    async fn update(&self, id: Uuid, patch: Patch, expected: Option<RevisionMatch>) -> Result<FileMetadata, FileError> {
+        let _gate = self.gate.read().await;
+        let _turn = self.turn(id).await;
+        let path = self.find(id).await?.storage_path;
+        let mut metadata = self.attributes(id, &path).await?;
+        if let Some(expected) = expected {
+            expected.check(&metadata)?;
+        }
+        patch.apply(&mut metadata);
+        let texts = [metadata.description.as_ref(), metadata.version.as_ref()];
+        check_texts(texts.into_iter().flatten().chain(&metadata.tags), &metadata.metadata)?;
+        metadata.revision += 1;
+        metadata.updated_at = whole_microseconds(Timestamp::now()).max(metadata.updated_at);
+        let attributes = attr::encode(&metadata).map_err(FileError::encoding(id))?;
+        let record = self.wal.begin(OperationType::FileUpdate, id, &path).await?;
+        if let Err(error) = self.store.replace_attributes(record.transaction_id, &path, attributes).await {
+            // Whether the new attributes stand is not known; whichever do are put in the database by recovery.
+            self.unsettled.keep(record);
+            return Err(FileError::storage("write a file's attributes")(error));
+        }
+        let row = FileChange::Put(Box::new(metadata.clone()));
+        self.settle_or_keep(record.clone(), self.wal.settle(&record, Status::Committed, row, None)).await;
+        Ok(metadata)
+    }
+}

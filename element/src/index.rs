@@ -1,0 +1,277 @@
+//! The index: a database that caches the metadata of every file and holds the write-ahead log.
+//!
+//! It is never the truth about a file; the attr files are. It answers searches, and it can be lost and rebuilt. Every statement
+//! is one text for both databases (`sql`), every change goes through one writer that shares commits (`writer`), and the two
+//! backends only open pools and run statements.
+
+mod migrate;
+mod postgres;
+mod search;
+mod sql;
+mod sqlite;
+mod writer;
+
+use std::path::Path;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use element_api::{FileMetadata, Page};
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use serde::Deserialize;
+use uuid::Uuid;
+
+pub use self::migrate::MigrationStatus;
+pub use self::search::{Cursor, InvalidCursor, Search, Sort, UnknownSort};
+use self::sql::{Dialect, Sql, Statement};
+use self::writer::Writer;
+pub use self::writer::{Change, FileChange};
+use crate::config::DatabaseConfig;
+use crate::wal::WalRecord;
+
+/// Why the index could not answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum IndexError {
+    /// The database cannot be reached, or refuses this element; later may go well.
+    #[error("the database is unavailable")]
+    Unavailable(#[source] Arc<sqlx::Error>),
+    /// The database refused a statement: a fault of ours or of its content.
+    #[error("failed to run a database statement")]
+    Statement(#[source] Arc<sqlx::Error>),
+    /// A row holds something that is no metadata or log entry.
+    #[error("failed to decode a database row")]
+    Row(#[source] Arc<serde_json::Error>),
+    /// The schema could not be brought up or down.
+    #[error("failed to migrate the database")]
+    Migration(#[source] Arc<sqlx::migrate::MigrateError>),
+    /// The writer is gone: the element is stopping.
+    #[error("the element is stopping")]
+    Stopped,
+}
+
+impl From<sqlx::Error> for IndexError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_outage(&error) { Self::Unavailable(Arc::new(error)) } else { Self::Statement(Arc::new(error)) }
+    }
+}
+
+impl From<serde_json::Error> for IndexError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Row(Arc::new(error))
+    }
+}
+
+/// Whether the fault lies with reaching the server rather than with the statement.
+/// Classes 08, 28, 53, 57 and 3D are PostgreSQL's connection, authorization, resource, intervention and missing-database errors.
+fn is_outage(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(database) => {
+            database.code().is_some_and(|code| ["08", "28", "53", "57", "3D"].iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
+    }
+}
+
+/// What every table and index of one element begins with, so that several may share a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TablePrefix(String);
+
+/// The text is no table prefix.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a table prefix: use 1 to {max} of a-z, 0-9 and _, beginning with a letter or _", max = TablePrefix::MAX_BYTES)]
+pub struct InvalidTablePrefix(String);
+
+impl TablePrefix {
+    /// PostgreSQL cuts names at 63 bytes; our longest suffix takes 20.
+    pub const MAX_BYTES: usize = 40;
+
+    /// The prefix as written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TablePrefix {
+    type Err = InvalidTablePrefix;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let begins_well = text.starts_with(|first: char| first.is_ascii_lowercase() || first == '_');
+        let holds_well = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        if begins_well && holds_well && text.len() <= Self::MAX_BYTES {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidTablePrefix(text.to_owned()))
+        }
+    }
+}
+
+/// What a database must do for us; everything else is text in [`sql`].
+trait Backend: Send + Sync {
+    /// Runs the statements in one transaction.
+    fn transact<'a>(&'a self, statements: &'a [Statement]) -> BoxFuture<'a, Result<(), sqlx::Error>>;
+    /// The first column of every row, which is always JSON text.
+    fn fetch<'a>(&'a self, statement: &'a Statement) -> BoxFuture<'a, Result<Vec<String>, sqlx::Error>>;
+    /// Brings the schema to the newest version.
+    fn migrate<'a>(&'a self, step: migrate::Step<'a>) -> BoxFuture<'a, Result<MigrationStatus, IndexError>>;
+    /// Closes every connection.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Counts of what the index holds.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+pub struct IndexStats {
+    /// Files known.
+    pub files: u64,
+    /// Bytes of their content.
+    pub bytes: u64,
+    /// Log entries neither committed nor rolled back.
+    pub wal_pending: u64,
+    /// Seconds since the oldest of them was written.
+    #[serde(skip)]
+    pub wal_oldest_seconds: Option<f64>,
+    wal_oldest: Option<Timestamp>,
+}
+
+/// A handle on the element's database; clones share it.
+#[derive(Clone)]
+pub struct Index {
+    backend: Arc<dyn Backend>,
+    sql: Arc<Sql>,
+    writer: Writer,
+}
+
+impl Index {
+    /// Prepares access to the database; connections are made when they are needed, so this does not fail when the server is away.
+    ///
+    /// # Errors
+    /// When the connection options cannot be built, such as an unreadable CA certificate.
+    pub fn open(config: &DatabaseConfig, storage_root: &Path) -> Result<Self, IndexError> {
+        let (backend, dialect, prefix): (Arc<dyn Backend>, _, _) = match config {
+            DatabaseConfig::Embedded { table_prefix } => {
+                (Arc::new(sqlite::Sqlite::open(storage_root)?), Dialect::Sqlite, table_prefix)
+            }
+            DatabaseConfig::Postgres { table_prefix, .. } => {
+                (Arc::new(postgres::Postgres::open(config)?), Dialect::Postgres, table_prefix)
+            }
+        };
+        let sql = Arc::new(Sql::new(dialect, prefix));
+        let writer = Writer::start(Arc::clone(&backend), Arc::clone(&sql));
+        Ok(Self { backend, sql, writer })
+    }
+
+    /// `postgres` or `sqlite`.
+    pub fn kind(&self) -> &'static str {
+        self.sql.dialect.name()
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), IndexError> {
+        self.backend.fetch(&self.sql.ping()).await?;
+        Ok(())
+    }
+
+    /// Brings the schema to the newest version; safe beside other elements doing the same.
+    pub async fn migrate_up(&self) -> Result<MigrationStatus, IndexError> {
+        self.backend.migrate(migrate::Step::new(&self.sql, migrate::Direction::Up)).await
+    }
+
+    /// Undoes the newest migration.
+    pub async fn migrate_down(&self) -> Result<MigrationStatus, IndexError> {
+        self.backend.migrate(migrate::Step::new(&self.sql, migrate::Direction::Down)).await
+    }
+
+    /// Which migrations stand and which are still to come.
+    pub async fn migration_status(&self) -> Result<MigrationStatus, IndexError> {
+        self.backend.migrate(migrate::Step::new(&self.sql, migrate::Direction::Stay)).await
+    }
+
+    /// The newest migration applied; none on an empty database.
+    pub async fn schema_version(&self) -> Result<Option<i64>, IndexError> {
+        Ok(self.migration_status().await?.current())
+    }
+
+    /// The metadata the index has of a file.
+    pub async fn get(&self, id: Uuid) -> Result<Option<FileMetadata>, IndexError> {
+        let rows = self.backend.fetch(&self.sql.get(id)).await?;
+        rows.first().map(|row| serde_json::from_str(row)).transpose().map_err(IndexError::from)
+    }
+
+    /// One page of the files that match.
+    pub async fn search(&self, search: &Search) -> Result<Page, IndexError> {
+        let (page, count) = search.statements(&self.sql);
+        let (rows, total) = futures::try_join!(self.backend.fetch(&page), self.backend.fetch(&count))?;
+        let mut items = rows.iter().map(|row| serde_json::from_str(row)).collect::<Result<Vec<FileMetadata>, _>>()?;
+        let more = items.len() > search.limit as usize;
+        items.truncate(search.limit as usize);
+        let next_cursor = items.last().filter(|_| more).map(|last| search.cursor_after(last).to_string());
+        let total = total.first().map(|text| serde_json::from_str(text)).transpose()?.unwrap_or(0);
+        Ok(Page { items, total, next_cursor })
+    }
+
+    /// Counts files, bytes and unsettled log entries.
+    pub async fn stats(&self) -> Result<IndexStats, IndexError> {
+        let rows = self.backend.fetch(&self.sql.stats()).await?;
+        let Some(row) = rows.first() else { return Err(sqlx::Error::RowNotFound.into()) };
+        let mut stats: IndexStats = serde_json::from_str(row)?;
+        stats.wal_oldest_seconds = stats.wal_oldest.map(|oldest| Timestamp::now().duration_since(oldest).as_secs_f64());
+        Ok(stats)
+    }
+
+    /// Log entries neither committed nor rolled back, oldest first.
+    pub async fn pending(&self) -> Result<Vec<WalRecord>, IndexError> {
+        self.wal_records(&self.sql.wal_pending()).await
+    }
+
+    /// Log entries of any status that began at `since` or later.
+    pub async fn logged_since(&self, since: Timestamp) -> Result<Vec<WalRecord>, IndexError> {
+        self.wal_records(&self.sql.wal_since(since)).await
+    }
+
+    async fn wal_records(&self, statement: &Statement) -> Result<Vec<WalRecord>, IndexError> {
+        let rows = self.backend.fetch(statement).await?;
+        rows.iter().map(|row| serde_json::from_str(row)).collect::<Result<_, _>>().map_err(IndexError::from)
+    }
+
+    /// Makes a change durable; it shares its commit with others made at the same time.
+    pub async fn change(&self, change: Change) -> Result<(), IndexError> {
+        self.writer.submit(change).await
+    }
+
+    /// Forgets settled log entries that were completed before `time`.
+    pub async fn prune_log(&self, time: Timestamp) -> Result<(), IndexError> {
+        Ok(self.backend.transact(&[self.sql.wal_prune(time)]).await?)
+    }
+
+    /// Makes an empty shadow of the metadata table, dropping one that a killed rebuild left.
+    pub async fn shadow_create(&self) -> Result<(), IndexError> {
+        Ok(self.backend.transact(&self.sql.shadow_create()).await?)
+    }
+
+    /// Adds to the shadow, or replaces there, the metadata of `files`, and removes the files `gone` from their paths.
+    pub async fn shadow_fill(&self, files: &[FileMetadata], gone: &[(Uuid, String)]) -> Result<(), IndexError> {
+        Ok(self.backend.transact(&self.sql.shadow_fill(files, gone)?).await?)
+    }
+
+    /// Puts the shadow in the metadata table's place, in one transaction.
+    pub async fn shadow_swap(&self) -> Result<(), IndexError> {
+        Ok(self.backend.transact(&self.sql.shadow_swap()).await?)
+    }
+
+    /// Closes every connection, after the changes already submitted.
+    pub async fn close(&self) {
+        self.writer.stop().await;
+        self.backend.close().await;
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,108 @@
+//! The PostgreSQL backend: a pool, transactions and rows. What the statements say is `sql`'s.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use secrecy::ExposeSecret;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Connection as _, Executor as _};
+
+use super::migrate::{MigrationStatus, Step};
+use super::sql::{Parameter, Statement};
+use super::{Backend, IndexError};
+use crate::config::DatabaseConfig;
+
+/// Writes and searches give up within a second when the server is away, this leaves a tenth for the rest.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(900);
+
+/// A connection unused for longer is tried before it is used: the server may have gone meanwhile.
+const IDLE_BEFORE_PING: Duration = Duration::from_secs(1);
+
+pub(super) struct Postgres {
+    pool: PgPool,
+}
+
+impl Postgres {
+    pub(super) fn open(config: &DatabaseConfig) -> Result<Self, IndexError> {
+        let DatabaseConfig::Postgres { host, port, username, password, database, pool_size, ssl_mode, ssl_ca_cert, .. } = config
+        else {
+            return Err(sqlx::Error::Configuration("no PostgreSQL server is configured".into()).into());
+        };
+        let mut options = PgConnectOptions::new_without_pgpass()
+            .host(host)
+            .port(*port)
+            .username(username)
+            .password(password.expose_secret())
+            .database(database)
+            .ssl_mode(*ssl_mode)
+            .application_name("artstore-element");
+        if let Some(path) = ssl_ca_cert {
+            options = options.ssl_root_cert(path);
+        }
+        let pool = PgPoolOptions::new()
+            .max_connections(*pool_size)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for > IDLE_BEFORE_PING {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
+            })
+            .connect_lazy_with(options);
+        Ok(Self { pool })
+    }
+}
+
+impl Backend for Postgres {
+    fn transact<'a>(&'a self, statements: &'a [Statement]) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        Box::pin(async move {
+            let mut transaction = self.pool.begin().await?;
+            for statement in statements {
+                if statement.parameters.is_empty() {
+                    transaction.execute(sqlx::raw_sql(statement.text())).await?;
+                } else {
+                    transaction.execute(bound(statement)).await?;
+                }
+            }
+            transaction.commit().await
+        })
+    }
+
+    fn fetch<'a>(&'a self, statement: &'a Statement) -> BoxFuture<'a, Result<Vec<String>, sqlx::Error>> {
+        Box::pin(async move {
+            let rows = self.pool.fetch_all(bound(statement)).await?;
+            rows.iter().map(|row| sqlx::Row::try_get(row, 0)).collect()
+        })
+    }
+
+    fn migrate<'a>(&'a self, step: Step<'a>) -> BoxFuture<'a, Result<MigrationStatus, IndexError>> {
+        Box::pin(async move {
+            let mut connection = self.pool.acquire().await?.detach();
+            let result = step.run(&mut connection).await;
+            connection.close().await?;
+            result.map_err(|error| match error {
+                sqlx::migrate::MigrateError::Execute(source) => IndexError::from(source),
+                other => IndexError::Migration(Arc::new(other)),
+            })
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.pool.close())
+    }
+}
+
+fn bound(statement: &Statement) -> sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments> {
+    let mut query = sqlx::query(statement.text());
+    for parameter in &statement.parameters {
+        query = match parameter {
+            Parameter::Text(text) => query.bind(text),
+            Parameter::Integer(number) => query.bind(number),
+        };
+    }
+    query
+}

@@ -1,0 +1,398 @@
+//! The text of every statement. One text serves both databases: parameters are text and integers, rows travel as JSON.
+//!
+//! The table prefix makes statements dynamic; [`Statement::text`] is the one place that vouches for them. Nothing from a
+//! client ever becomes part of a text.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use element_api::FileMetadata;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
+use uuid::Uuid;
+
+use super::migrate::{MIGRATIONS, render};
+use super::{IndexError, TablePrefix};
+use crate::wal::WalRecord;
+
+/// A parameter of a statement.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Parameter {
+    Text(String),
+    Integer(i64),
+}
+
+/// A statement and its parameters, `$1` onwards.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Statement {
+    sql: Arc<str>,
+    pub(super) parameters: Vec<Parameter>,
+}
+
+impl Statement {
+    pub(super) fn new(sql: impl Into<Arc<str>>, parameters: Vec<Parameter>) -> Self {
+        Self { sql: sql.into(), parameters }
+    }
+
+    /// The text for sqlx. It holds only our own words and a validated [`TablePrefix`].
+    pub(super) fn text(&self) -> SqlStr {
+        AssertSqlSafe(Arc::clone(&self.sql)).into_sql_str()
+    }
+}
+
+/// What differs between the databases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Postgres,
+    Sqlite,
+}
+
+/// The columns that together are a [`FileMetadata`], and how each is kept.
+const FILE_COLUMNS: [(&str, Kind); 21] = [
+    ("file_id", Kind::Plain),
+    ("schema_version", Kind::Plain),
+    ("original_filename", Kind::Plain),
+    ("storage_filename", Kind::Plain),
+    ("storage_path", Kind::Plain),
+    ("file_size", Kind::Plain),
+    ("content_type", Kind::Plain),
+    ("checksum", Kind::Plain),
+    ("created_at", Kind::Plain),
+    ("updated_at", Kind::Plain),
+    ("created_by_id", Kind::Plain),
+    ("created_by_username", Kind::Plain),
+    ("created_by_fullname", Kind::Plain),
+    ("description", Kind::Plain),
+    ("version", Kind::Plain),
+    ("tags", Kind::Json),
+    ("metadata", Kind::Json),
+    ("retention_policy", Kind::Plain),
+    ("ttl_days", Kind::Plain),
+    ("expires_at", Kind::Plain),
+    ("revision", Kind::Plain),
+];
+
+/// Columns derived from the metadata, for search alone.
+const SEARCH_COLUMNS: [(&str, Kind); 2] = [("metadata_text", Kind::Json), ("search_text", Kind::Plain)];
+
+const WAL_COLUMNS: [(&str, Kind); 9] = [
+    ("transaction_id", Kind::Plain),
+    ("operation_type", Kind::Plain),
+    ("status", Kind::Plain),
+    ("file_id", Kind::Plain),
+    ("operation_data", Kind::Json),
+    ("instance_id", Kind::Plain),
+    ("error_message", Kind::Plain),
+    ("started_at", Kind::Plain),
+    ("completed_at", Kind::Plain),
+];
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Plain,
+    Json,
+}
+
+impl Dialect {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Sqlite => "sqlite",
+        }
+    }
+
+    /// A relation with `columns`, one row for each object of the JSON array `$1`.
+    fn records(self, table: &str, columns: &[(&str, Kind)]) -> String {
+        match self {
+            Self::Postgres => format!("jsonb_populate_recordset(NULL::{table}, $1::jsonb)"),
+            Self::Sqlite => {
+                let list = columns.iter().map(|(name, kind)| match kind {
+                    Kind::Plain => format!("value->>'$.{name}' AS {name}"),
+                    Kind::Json => format!("value->'$.{name}' AS {name}"),
+                });
+                format!("(SELECT {} FROM json_each($1))", list.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+
+    /// Selects JSON objects of `columns` from `source`, a table with whatever clauses follow it.
+    fn select(self, columns: &[(&str, Kind)], source: &str) -> String {
+        match self {
+            Self::Postgres => {
+                format!("SELECT row_to_json(found)::text FROM (SELECT {} FROM {source}) AS found", names(columns))
+            }
+            Self::Sqlite => {
+                let list = columns.iter().map(|(name, kind)| match kind {
+                    Kind::Plain => format!("'{name}', {name}"),
+                    Kind::Json => format!("'{name}', json({name})"),
+                });
+                format!("SELECT json_object({}) FROM {source}", list.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+
+    /// `expression` as the type of a time column.
+    pub(super) fn time(self, expression: &str) -> String {
+        match self {
+            Self::Postgres => format!("{expression}::timestamptz"),
+            Self::Sqlite => expression.to_owned(),
+        }
+    }
+
+    /// `expression` as the type of an id column.
+    pub(super) fn id(self, expression: &str) -> String {
+        match self {
+            Self::Postgres => format!("{expression}::uuid"),
+            Self::Sqlite => expression.to_owned(),
+        }
+    }
+
+    /// The elements of the JSON array `$1`, as ids, and of `$2`, as text.
+    const fn lists(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Postgres => (
+                "(SELECT value::uuid FROM jsonb_array_elements_text($1::jsonb))",
+                "(SELECT value FROM jsonb_array_elements_text($2::jsonb))",
+            ),
+            Self::Sqlite => ("(SELECT value FROM json_each($1))", "(SELECT value FROM json_each($2))"),
+        }
+    }
+
+    fn json_object(self) -> &'static str {
+        match self {
+            Self::Postgres => "json_build_object",
+            Self::Sqlite => "json_object",
+        }
+    }
+}
+
+fn names(columns: &[(&str, Kind)]) -> String {
+    columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+/// A time with all its microseconds, so that times as text sort as times.
+pub(super) fn time_text(time: Timestamp) -> String {
+    format!("{time:.6}")
+}
+
+/// The statements of one element.
+pub(super) struct Sql {
+    pub(super) dialect: Dialect,
+    pub(super) prefix: String,
+    files: String,
+    shadow: String,
+    wal: String,
+}
+
+impl Sql {
+    pub(super) fn new(dialect: Dialect, prefix: &TablePrefix) -> Self {
+        let prefix = prefix.as_str();
+        Self {
+            dialect,
+            prefix: prefix.to_owned(),
+            files: format!("{prefix}file_metadata"),
+            shadow: format!("{prefix}shadow_file_metadata"),
+            wal: format!("{prefix}wal"),
+        }
+    }
+
+    pub(super) fn ping(&self) -> Statement {
+        Statement::new("SELECT '1'", Vec::new())
+    }
+
+    pub(super) fn get(&self, id: Uuid) -> Statement {
+        let condition = self.dialect.id("$1");
+        self.select_files(&format!("WHERE file_id = {condition}"), vec![Parameter::Text(id.to_string())])
+    }
+
+    /// Selects files as JSON; `clauses` begin with WHERE, ORDER BY or LIMIT.
+    pub(super) fn select_files(&self, clauses: &str, parameters: Vec<Parameter>) -> Statement {
+        Statement::new(self.dialect.select(&FILE_COLUMNS, &format!("{} {clauses}", self.files)), parameters)
+    }
+
+    pub(super) fn count_files(&self, clauses: &str, parameters: Vec<Parameter>) -> Statement {
+        Statement::new(format!("SELECT CAST(count(*) AS TEXT) FROM {} {clauses}", self.files), parameters)
+    }
+
+    pub(super) fn stats(&self) -> Statement {
+        let Self { files, wal, dialect, .. } = self;
+        let object = dialect.json_object();
+        Statement::new(
+            format!(
+                "SELECT CAST({object}(\
+                 'files', (SELECT count(*) FROM {files}), \
+                 'bytes', (SELECT CAST(coalesce(sum(file_size), 0) AS BIGINT) FROM {files}), \
+                 'wal_pending', (SELECT count(*) FROM {wal} WHERE status = 'pending'), \
+                 'wal_oldest', (SELECT min(started_at) FROM {wal} WHERE status = 'pending')) AS TEXT)"
+            ),
+            Vec::new(),
+        )
+    }
+
+    /// Inserts the metadata of `files`, or replaces what stands there.
+    pub(super) fn put_files(&self, files: &[FileMetadata]) -> Result<Statement, IndexError> {
+        self.put_files_into(&self.files, files)
+    }
+
+    fn put_files_into(&self, table: &str, files: &[FileMetadata]) -> Result<Statement, IndexError> {
+        let columns: Vec<_> = FILE_COLUMNS.into_iter().chain(SEARCH_COLUMNS).collect();
+        let list = names(&columns);
+        let records = self.dialect.records(table, &columns);
+        let mut updates = String::new();
+        for (name, _) in columns.iter().skip(1) {
+            let comma = if updates.is_empty() { "" } else { ", " };
+            let _ = write!(updates, "{comma}{name} = excluded.{name}");
+        }
+        let rows = files.iter().map(file_row).collect::<Result<Vec<_>, _>>()?;
+        Ok(Statement::new(
+            format!(
+                "INSERT INTO {table} ({list}) SELECT {list} FROM {records} AS given WHERE true \
+                 ON CONFLICT (file_id) DO UPDATE SET {updates}"
+            ),
+            vec![Parameter::Text(Value::Array(rows).to_string())],
+        ))
+    }
+
+    /// Removes the rows of these files, where they still are about the content at these paths.
+    pub(super) fn remove_files(&self, gone: &[(Uuid, String)]) -> Statement {
+        self.remove_files_from(&self.files, gone)
+    }
+
+    /// A path holds its file's id, so that the two lists cannot match crosswise.
+    fn remove_files_from(&self, table: &str, gone: &[(Uuid, String)]) -> Statement {
+        let (ids, paths): (Vec<&Uuid>, Vec<&String>) = gone.iter().map(|(id, path)| (id, path)).unzip();
+        let (given_ids, given_paths) = self.dialect.lists();
+        Statement::new(
+            format!("DELETE FROM {table} WHERE file_id IN {given_ids} AND storage_path IN {given_paths}"),
+            vec![Parameter::Text(json!(ids).to_string()), Parameter::Text(json!(paths).to_string())],
+        )
+    }
+
+    /// Inserts log entries, or replaces what stands there.
+    pub(super) fn put_wal(&self, records: &[WalRecord]) -> Result<Statement, IndexError> {
+        let Self { wal, dialect, .. } = self;
+        let list = names(&WAL_COLUMNS);
+        let given = dialect.records(wal, &WAL_COLUMNS);
+        let rows = records.iter().map(wal_row).collect::<Result<Vec<_>, _>>()?;
+        Ok(Statement::new(
+            format!(
+                "INSERT INTO {wal} ({list}) SELECT {list} FROM {given} AS given WHERE true \
+                 ON CONFLICT (transaction_id) DO UPDATE SET status = excluded.status, file_id = excluded.file_id, \
+                 operation_data = excluded.operation_data, error_message = excluded.error_message, \
+                 completed_at = excluded.completed_at"
+            ),
+            vec![Parameter::Text(Value::Array(rows).to_string())],
+        ))
+    }
+
+    pub(super) fn wal_pending(&self) -> Statement {
+        let source = format!("{} WHERE status = 'pending' ORDER BY started_at", self.wal);
+        Statement::new(self.dialect.select(&WAL_COLUMNS, &source), Vec::new())
+    }
+
+    pub(super) fn wal_since(&self, since: Timestamp) -> Statement {
+        let source = format!("{} WHERE started_at >= {} ORDER BY started_at", self.wal, self.dialect.time("$1"));
+        Statement::new(self.dialect.select(&WAL_COLUMNS, &source), vec![Parameter::Text(time_text(since))])
+    }
+
+    pub(super) fn wal_prune(&self, before: Timestamp) -> Statement {
+        Statement::new(
+            format!("DELETE FROM {} WHERE completed_at < {}", self.wal, self.dialect.time("$1")),
+            vec![Parameter::Text(time_text(before))],
+        )
+    }
+
+    /// The shadow is made by the very migration that made the table, under a longer prefix.
+    pub(super) fn shadow_create(&self) -> Vec<Statement> {
+        let [metadata, _] = MIGRATIONS;
+        let prefix = format!("{}shadow_", self.prefix);
+        let mut statements = self.shadow_drop();
+        statements.push(Statement::new(render(metadata.up(self.dialect), &prefix), Vec::new()));
+        statements
+    }
+
+    fn shadow_drop(&self) -> Vec<Statement> {
+        let Self { prefix, shadow, .. } = self;
+        let mut statements = vec![Statement::new(format!("DROP TABLE IF EXISTS {shadow}"), Vec::new())];
+        if self.dialect == Dialect::Sqlite {
+            statements.insert(0, Statement::new(format!("DROP TABLE IF EXISTS {prefix}shadow_fm_text"), Vec::new()));
+        }
+        statements
+    }
+
+    pub(super) fn shadow_fill(&self, files: &[FileMetadata], gone: &[(Uuid, String)]) -> Result<[Statement; 2], IndexError> {
+        Ok([self.put_files_into(&self.shadow, files)?, self.remove_files_from(&self.shadow, gone)])
+    }
+
+    /// PostgreSQL swaps names. SQLite cannot rename an index, so there the rows move, in the same single transaction.
+    pub(super) fn shadow_swap(&self) -> Vec<Statement> {
+        let Self { files, shadow, prefix, .. } = self;
+        let plain = |sql: String| Statement::new(sql, Vec::new());
+        match self.dialect {
+            Dialect::Postgres => {
+                let mut statements = vec![
+                    plain(format!("DROP TABLE {files}")),
+                    plain(format!("ALTER TABLE {shadow} RENAME TO {files}")),
+                ];
+                statements.extend(
+                    FILE_INDEXES.iter().map(|name| plain(format!("ALTER INDEX {prefix}shadow_{name} RENAME TO {prefix}{name}"))),
+                );
+                statements
+            }
+            Dialect::Sqlite => {
+                let columns: Vec<_> = FILE_COLUMNS.into_iter().chain(SEARCH_COLUMNS).collect();
+                let list = names(&columns);
+                let mut statements = vec![
+                    plain(format!("DELETE FROM {files}")),
+                    plain(format!("INSERT INTO {files} ({list}) SELECT {list} FROM {shadow}")),
+                ];
+                statements.extend(self.shadow_drop());
+                statements
+            }
+        }
+    }
+}
+
+/// What the first migration's indexes are called after the prefix, on PostgreSQL.
+const FILE_INDEXES: [&str; 9] = [
+    "fm_pkey",
+    "fm_created_idx",
+    "fm_size_idx",
+    "fm_name_idx",
+    "fm_user_idx",
+    "fm_expires_idx",
+    "fm_tags_idx",
+    "fm_meta_idx",
+    "fm_text_idx",
+];
+
+/// The metadata as a row: every column present, times with all their digits, and what search needs.
+fn file_row(file: &FileMetadata) -> Result<Value, IndexError> {
+    let mut row = object(file)?;
+    set_times(&mut row, &[("created_at", Some(file.created_at)), ("updated_at", Some(file.updated_at)), ("expires_at", file.expires_at)]);
+    let metadata_text: BTreeMap<_, _> = file.metadata.iter().map(|(key, value)| (key, value.as_text())).collect();
+    row.insert("metadata_text".to_owned(), json!(metadata_text));
+    row.insert("search_text".to_owned(), super::search::text_of(file).into());
+    Ok(Value::Object(row))
+}
+
+fn wal_row(record: &WalRecord) -> Result<Value, IndexError> {
+    let mut row = object(record)?;
+    set_times(&mut row, &[("started_at", Some(record.started_at)), ("completed_at", record.completed_at)]);
+    Ok(Value::Object(row))
+}
+
+fn object(value: &impl serde::Serialize) -> Result<Map<String, Value>, IndexError> {
+    match serde_json::to_value(value)? {
+        Value::Object(object) => Ok(object),
+        _ => Ok(Map::new()),
+    }
+}
+
+fn set_times(row: &mut Map<String, Value>, times: &[(&str, Option<Timestamp>)]) {
+    for (name, time) in times {
+        row.insert((*name).to_owned(), time.map(time_text).into());
+    }
+}

@@ -1,0 +1,91 @@
+//! The embedded SQLite backend: a pool, transactions and rows. What the statements say is `sql`'s.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Connection as _, Executor as _};
+
+use super::migrate::{MigrationStatus, Step};
+use super::sql::{Parameter, Statement};
+use super::{Backend, IndexError};
+
+/// The database's file below the storage root.
+const FILE: &str = ".artstore/element.db";
+
+/// One writes at a time, the others read.
+const CONNECTIONS: u32 = 4;
+
+/// How long a statement waits for another's write to end.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+pub(super) struct Sqlite {
+    pool: SqlitePool,
+}
+
+impl Sqlite {
+    pub(super) fn open(storage_root: &Path) -> Result<Self, IndexError> {
+        let file = storage_root.join(FILE);
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder).map_err(sqlx::Error::Io)?;
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            // A commit is durable when it returns, as the contract asks; NORMAL would only promise consistency.
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT);
+        Ok(Self { pool: SqlitePoolOptions::new().max_connections(CONNECTIONS).connect_lazy_with(options) })
+    }
+}
+
+impl Backend for Sqlite {
+    fn transact<'a>(&'a self, statements: &'a [Statement]) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        Box::pin(async move {
+            // IMMEDIATE takes the write lock first, so that two writers wait for each other instead of failing midway.
+            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+            for statement in statements {
+                if statement.parameters.is_empty() {
+                    transaction.execute(sqlx::raw_sql(statement.text())).await?;
+                } else {
+                    transaction.execute(bound(statement)).await?;
+                }
+            }
+            transaction.commit().await
+        })
+    }
+
+    fn fetch<'a>(&'a self, statement: &'a Statement) -> BoxFuture<'a, Result<Vec<String>, sqlx::Error>> {
+        Box::pin(async move {
+            let rows = self.pool.fetch_all(bound(statement)).await?;
+            rows.iter().map(|row| sqlx::Row::try_get(row, 0)).collect()
+        })
+    }
+
+    fn migrate<'a>(&'a self, step: Step<'a>) -> BoxFuture<'a, Result<MigrationStatus, IndexError>> {
+        Box::pin(async move {
+            let mut connection = self.pool.acquire().await?.detach();
+            let result = step.run(&mut connection).await;
+            connection.close().await?;
+            result.map_err(|error| IndexError::Migration(Arc::new(error)))
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(self.pool.close())
+    }
+}
+
+fn bound(statement: &Statement) -> sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments> {
+    let mut query = sqlx::query(statement.text());
+    for parameter in &statement.parameters {
+        query = match parameter {
+            Parameter::Text(text) => query.bind(text),
+            Parameter::Integer(number) => query.bind(number),
+        };
+    }
+    query
+}

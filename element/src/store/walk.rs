@@ -1,0 +1,113 @@
+//! Reading a whole store, for a rebuild.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use element_api::FileMetadata;
+use tokio::sync::mpsc;
+
+use crate::attr;
+
+/// Something the walk came upon.
+#[derive(Debug)]
+pub enum Found {
+    /// A file with its attributes.
+    File(Box<FileMetadata>),
+    /// An attr file that cannot be read, or whose content is missing.
+    Broken {
+        /// The attr file's path below the root.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Content without attributes: an upload that never came to be, or one whose attr file was lost.
+    Orphan {
+        /// Its path below the root.
+        path: String,
+    },
+}
+
+/// Walks the store and sends what it finds, until the receiver goes away. Blocks.
+pub(super) fn walk(root: &Path, sender: &mpsc::Sender<Found>) -> io::Result<()> {
+    let mut folders: Vec<PathBuf> = year_folders(root)?;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            } else if let Some(found) = look(root, &entry.path())
+                && sender.blocking_send(found).is_err()
+            {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is anything to walk.
+pub(super) fn is_empty(root: &Path) -> io::Result<bool> {
+    Ok(year_folders(root)?.is_empty())
+}
+
+/// The folders of the root named by four digits; `.artstore`, `lost+found` and whatever people put there are not ours to read.
+fn year_folders(root: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut folders = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        let is_year = entry.file_name().to_str().is_some_and(|name| name.len() == 4 && name.bytes().all(|byte| byte.is_ascii_digit()));
+        if is_year && entry.file_type()?.is_dir() {
+            folders.push(entry.path());
+        }
+    }
+    Ok(folders)
+}
+
+fn look(root: &Path, path: &Path) -> Option<Found> {
+    let relative = path.strip_prefix(root).ok()?;
+    let Some(relative) = relative.to_str() else {
+        return Some(Found::Broken { path: relative.to_string_lossy().into_owned(), reason: "the name is not UTF-8".into() });
+    };
+    let broken = |reason: String| Some(Found::Broken { path: relative.to_owned(), reason });
+    let Some(storage_path) = relative.strip_suffix(attr::SUFFIX) else {
+        let mut attributes = path.as_os_str().to_owned();
+        attributes.push(attr::SUFFIX);
+        let has_attributes = fs::exists(&attributes).unwrap_or(false);
+        return (!has_attributes).then(|| Found::Orphan { path: relative.to_owned() });
+    };
+    if !fs::exists(root.join(storage_path)).unwrap_or(false) {
+        return broken("its content is missing".into());
+    }
+    match fs::read(path).map(|bytes| attr::decode(&bytes, storage_path)) {
+        Ok(Ok(metadata)) => Some(Found::File(Box::new(metadata))),
+        Ok(Err(error)) => broken(match std::error::Error::source(&error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        }),
+        Err(error) => broken(error.to_string()),
+    }
+}
+
+/// Finds the path of a file by its id alone, from names: first in `folder`, then everywhere. Blocks.
+pub(super) fn locate(root: &Path, folder: Option<&str>, id: &str) -> io::Result<Option<String>> {
+    let mut folders = year_folders(root)?;
+    folders.extend(folder.map(|folder| root.join(folder)).filter(|folder| folder.is_dir()));
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+                continue;
+            }
+            let path = entry.path();
+            let relative = path.strip_prefix(root).ok().and_then(Path::to_str).and_then(|path| path.strip_suffix(attr::SUFFIX));
+            if let Some(relative) = relative
+                && relative.contains(id)
+            {
+                return Ok(Some(relative.to_owned()));
+            }
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,84 @@
+//! The write-ahead log: every write says what it will do before it does it, so that a crash at any point is finished or undone.
+//!
+//! The protocol of a create, and what recovery finds after a crash behind each step:
+//!
+//! | step | what is done | attr file afterwards | recovery |
+//! |---|---|---|---|
+//! | 1 | log entry `pending` with the path | absent | undo: nothing to remove |
+//! | 2 | content streamed to `.artstore/tmp/ID`, flushed | absent | undo: remove the temporary file |
+//! | 3 | attributes to `.artstore/tmp/ID.attr.json`, flushed | absent | undo: remove both |
+//! | 4 | content renamed to its place | absent | undo: remove it |
+//! | 5 | attributes renamed: **the commit point** | present | redo: put the row |
+//! | 6 | folder flushed | present | redo: put the row |
+//! | 7 | one transaction: row and `committed` | present | nothing to do |
+//!
+//! An update replaces the attr file by rename (present before and after: redo puts whichever row it holds). A delete removes the
+//! attr file, flushes, removes the content, flushes, and then the row. So one rule recovers all three: *attr file present, put
+//! its row; absent, remove the content and the row*. Doing it twice changes nothing, so recovery may itself be killed.
+
+mod record;
+pub mod recover;
+
+use jiff::Timestamp;
+use uuid::Uuid;
+
+use crate::attr::whole_microseconds;
+use crate::index::{Change, FileChange, Index, IndexError};
+
+pub use self::record::{OperationData, OperationType, Status, WalRecord};
+
+/// Writes log entries in the name of one running server.
+#[derive(Clone)]
+pub struct Wal {
+    index: Index,
+    instance_id: String,
+}
+
+impl Wal {
+    /// The log in `index`, for the server `instance_id`.
+    pub const fn new(index: Index, instance_id: String) -> Self {
+        Self { index, instance_id }
+    }
+
+    /// Says durably what is about to be done.
+    ///
+    /// # Errors
+    /// When the database is away: then nothing may be done.
+    pub async fn begin(&self, operation: OperationType, file_id: Uuid, storage_path: &str) -> Result<WalRecord, IndexError> {
+        let record = WalRecord {
+            transaction_id: Uuid::now_v7(),
+            operation_type: operation,
+            status: Status::Pending,
+            file_id: Some(file_id),
+            operation_data: OperationData { storage_path: storage_path.to_owned() },
+            instance_id: self.instance_id.clone(),
+            error_message: None,
+            started_at: whole_microseconds(Timestamp::now()),
+            completed_at: None,
+        };
+        self.amend(&record).await?;
+        Ok(record)
+    }
+
+    /// Says durably that a pending entry is about another file or path than it was.
+    pub async fn amend(&self, record: &WalRecord) -> Result<(), IndexError> {
+        self.index.change(Change { record: record.clone(), file: FileChange::Keep }).await
+    }
+
+    /// Ends an entry, together with the change of the file's row.
+    pub async fn settle(
+        &self,
+        record: &WalRecord,
+        status: Status,
+        file: FileChange,
+        error: Option<String>,
+    ) -> Result<(), IndexError> {
+        let record = WalRecord {
+            status,
+            error_message: error,
+            completed_at: Some(whole_microseconds(Timestamp::now())),
+            ..record.clone()
+        };
+        self.index.change(Change { record, file }).await
+    }
+}

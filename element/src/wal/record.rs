@@ -1,0 +1,61 @@
+//! A log entry, as the database keeps it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// What an entry is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationType {
+    /// A new file.
+    FileCreate,
+    /// New metadata.
+    FileUpdate,
+    /// A file that goes.
+    FileDelete,
+}
+
+/// How far an entry came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Begun.
+    Pending,
+    /// Done.
+    Committed,
+    /// Undone; nothing of it is left.
+    RolledBack,
+    /// Undone because something failed.
+    Failed,
+}
+
+/// What recovery needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperationData {
+    /// The data file's path below the storage root.
+    pub storage_path: String,
+}
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalRecord {
+    /// Its identity, and the name of the operation's temporary files.
+    pub transaction_id: Uuid,
+    /// What it is about.
+    pub operation_type: OperationType,
+    /// How far it came.
+    pub status: Status,
+    /// The file.
+    pub file_id: Option<Uuid>,
+    /// What recovery needs.
+    pub operation_data: OperationData,
+    /// The server that wrote it.
+    pub instance_id: String,
+    /// Why it failed, if it did.
+    pub error_message: Option<String>,
+    /// When it was begun.
+    pub started_at: Timestamp,
+    /// When it was settled.
+    pub completed_at: Option<Timestamp>,
+}
