@@ -58,12 +58,15 @@ pub fn decode(bytes: &[u8], storage_path: &str) -> Result<FileMetadata, AttrErro
 
 /// Cuts a time to the precision every database of ours keeps.
 pub fn whole_microseconds(time: Timestamp) -> Timestamp {
-    let round = TimestampRound::new().smallest(Unit::Microsecond).mode(jiff::RoundMode::Trunc);
+    let round = TimestampRound::new()
+        .smallest(Unit::Microsecond)
+        .mode(jiff::RoundMode::Trunc);
     time.round(round).unwrap_or(time)
 }
 
 /// Gives a document of an older shape the names and fields of today's.
 fn modernise(document: &mut Map<String, Value>, storage_path: &str) {
+    document.retain(|_, value| !value.is_null());
     for (old, new) in [
         ("size", "file_size"),
         ("uploaded_at", "created_at"),
@@ -74,16 +77,33 @@ fn modernise(document: &mut Map<String, Value>, storage_path: &str) {
             document.entry(new).or_insert(value);
         }
     }
+    flatten(document);
     let file_name = storage_path.rsplit('/').next().unwrap_or(storage_path);
     document.insert("storage_path".to_owned(), storage_path.into());
     document.insert("storage_filename".to_owned(), file_name.into());
     document.entry("original_filename").or_insert_with(|| file_name.into());
-    document.entry("schema_version").or_insert_with(|| SCHEMA_VERSION.into());
+    document
+        .entry("schema_version")
+        .or_insert_with(|| SCHEMA_VERSION.into());
     copy_if_absent(document, "created_at", "updated_at");
     copy_if_absent(document, "created_by_username", "created_by_id");
     copy_if_absent(document, "created_by_id", "created_by_username");
-    document.entry("content_type").or_insert_with(|| "application/octet-stream".into());
-    document.retain(|_, value| !value.is_null());
+    document
+        .entry("content_type")
+        .or_insert_with(|| "application/octet-stream".into());
+}
+
+/// Older systems took any JSON as a value; what is no plain value today becomes its JSON text.
+fn flatten(document: &mut Map<String, Value>) {
+    if let Some(Value::Object(values)) = document.get_mut("metadata") {
+        values.retain(|_, value| !value.is_null());
+        for value in values
+            .values_mut()
+            .filter(|value| value.is_array() || value.is_object())
+        {
+            *value = value.to_string().into();
+        }
+    }
 }
 
 fn copy_if_absent(document: &mut Map<String, Value>, from: &str, to: &str) {

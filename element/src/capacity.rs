@@ -30,19 +30,29 @@ pub struct Accounts {
 struct Counts {
     used: AtomicU64,
     reserved: AtomicU64,
+    /// The part of `reserved` that is on disk already, and so missing from the volume's free bytes.
+    written: AtomicU64,
 }
 
 /// Bytes set aside for one upload, given back when dropped.
 pub struct Reservation {
     accounts: Accounts,
     bytes: u64,
+    written: u64,
 }
 
 impl Accounts {
     /// An element whose files take `used` bytes, and may take `max_size` where that is set.
     pub fn new(store: LocalStore, max_size: Option<u64>, used: u64) -> Self {
-        let counts = Counts { used: AtomicU64::new(used), reserved: AtomicU64::new(0) };
-        Self { store, max_size, counts: Arc::new(counts) }
+        let counts = Counts {
+            used: AtomicU64::new(used),
+            ..Counts::default()
+        };
+        Self {
+            store,
+            max_size,
+            counts: Arc::new(counts),
+        }
     }
 
     /// How full the element is.
@@ -54,7 +64,10 @@ impl Accounts {
         let reserved = self.counts.reserved.load(Ordering::Acquire);
         let total = self.max_size.map_or(space.total, |max_size| max_size.min(space.total));
         let used = used.saturating_add(reserved);
-        let free = total.saturating_sub(used).min(space.available.saturating_sub(reserved));
+        let unwritten = reserved.saturating_sub(self.counts.written.load(Ordering::Acquire));
+        let free = total
+            .saturating_sub(used)
+            .min(space.available.saturating_sub(unwritten));
         Capacity::new(total, used, free)
     }
 
@@ -63,9 +76,18 @@ impl Accounts {
     /// # Errors
     /// [`Full`] when they do not fit, or when the element counts as full.
     pub fn reserve(&self, bytes: u64) -> Result<Reservation, Full> {
-        let mut reservation = Reservation { accounts: self.clone(), bytes: 0 };
+        let mut reservation = Reservation {
+            accounts: self.clone(),
+            bytes: 0,
+            written: 0,
+        };
         reservation.grow(bytes)?;
         Ok(reservation)
+    }
+
+    /// A file of `bytes` stands.
+    pub fn spend(&self, bytes: u64) {
+        self.counts.used.fetch_add(bytes, Ordering::AcqRel);
     }
 
     /// A file of `bytes` is gone.
@@ -98,22 +120,37 @@ impl Reservation {
             return Ok(());
         }
         subtract(&self.accounts.counts.reserved, more);
-        Err(Full { free: self.accounts.capacity().free_bytes, wanted: more })
+        Err(Full {
+            free: self.accounts.capacity().free_bytes,
+            wanted: more,
+        })
     }
 
     /// The upload is a file now and takes `bytes`.
     pub fn spend(self, bytes: u64) {
-        self.accounts.counts.used.fetch_add(bytes, Ordering::AcqRel);
+        self.accounts.spend(bytes);
+    }
+
+    /// `bytes` of the upload are on disk.
+    pub fn wrote(&mut self, bytes: u64) {
+        self.accounts
+            .counts
+            .written
+            .fetch_add(bytes.saturating_sub(self.written), Ordering::AcqRel);
+        self.written = self.written.max(bytes);
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         subtract(&self.accounts.counts.reserved, self.bytes);
+        subtract(&self.accounts.counts.written, self.written);
     }
 }
 
 fn subtract(counter: &AtomicU64, bytes: u64) {
     // The closure never answers None, so this cannot fail.
-    let _ = counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| Some(count.saturating_sub(bytes)));
+    let _ = counter.fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| {
+        Some(count.saturating_sub(bytes))
+    });
 }

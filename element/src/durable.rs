@@ -5,6 +5,8 @@
 //! not write, so a later flush that succeeds proves nothing (Rebello et al., "Can Applications Recover from fsync Failures?",
 //! USENIX ATC 2020).
 
+#![allow(clippy::disallowed_methods, reason = "this is the one place they are for")]
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

@@ -17,23 +17,22 @@ use std::time::Duration;
 
 use element_api::{Capacity, FileMetadata, Page};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Mutex, MutexGuard, RwLock};
+use tokio::sync::{Mutex, MutexGuard, RwLock, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 pub use self::error::{FileError, OpenError, RebuildError};
 pub use self::read::Content;
-pub use self::rebuild::RebuildReport;
+use self::unsettled::{Bytes, Unsettled};
 pub use self::update::{Patch, RevisionMatch};
 pub use self::upload::{Author, Details, Stored, Upload};
-use self::unsettled::Unsettled;
 use crate::capacity::Accounts;
 use crate::durable;
-use crate::index::{Index, Search};
+use crate::index::{Index, IndexError, Search};
 use crate::store::LocalStore;
-use crate::wal::recover::{self, Recovered};
-use crate::wal::{Wal, WalRecord};
+use crate::wal::recover::{self, RecoverError, Recovered, Recoveries};
+use crate::wal::{OperationType, Wal, WalRecord};
 
 /// What an element's files are kept with.
 #[derive(Clone, Debug)]
@@ -62,14 +61,21 @@ struct Inner {
     accounts: Accounts,
     turns: Vec<Mutex<()>>,
     unsettled: Unsettled,
+    recoveries: Recoveries,
     /// Held shared by whatever changes a file, exclusively while a rebuild swaps tables.
     gate: RwLock<()>,
+    /// Held by the one rebuild that runs.
+    rebuilding: Mutex<()>,
+    uploads: Arc<Semaphore>,
     tasks: TaskTracker,
     stopping: CancellationToken,
 }
 
 /// Files that share a turn wait for each other without need; with this many that is rare.
 const TURNS: usize = 256;
+
+/// Uploads that run at once; each takes up to a megabyte of memory.
+const MAX_UPLOADS: usize = 256;
 
 /// How often unsettled operations are tried again, and how often the log is looked at for old entries.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
@@ -86,16 +92,22 @@ impl Files {
     pub async fn open(settings: Settings, index: Index) -> Result<Self, OpenError> {
         let store = LocalStore::open(settings.root.clone()).await?;
         let pending = index.pending().await?;
+        let recoveries = Recoveries::default();
         for record in &pending {
-            let outcome = recover::settle(&store, &Wal::new(index.clone(), settings.instance_id.clone()), record).await?;
-            report(record, outcome);
+            let outcome =
+                recover::settle(&store, &Wal::new(index.clone(), settings.instance_id.clone()), record).await?;
+            recoveries.note(record, outcome);
         }
         let swept = store.sweep().await.map_err(OpenError::Sweep)?;
         if !pending.is_empty() || swept > 0 {
-            tracing::info!(entries = pending.len(), temporary_files = swept, "recovered the write-ahead log");
+            tracing::info!(
+                entries = pending.len(),
+                temporary_files = swept,
+                "recovered the write-ahead log"
+            );
         }
         let stats = index.stats().await?;
-        let files = Self::assemble(settings, store, index, stats.bytes);
+        let files = Self::assemble(settings, store, index, stats.bytes, recoveries);
         if stats.files == 0 && !files.inner.store.is_empty().await.map_err(OpenError::Sweep)? {
             tracing::warn!("the database is empty but the storage folder holds files: rebuilding the database");
             files.rebuild().await?;
@@ -104,13 +116,16 @@ impl Files {
         Ok(files)
     }
 
-    fn assemble(settings: Settings, store: LocalStore, index: Index, used: u64) -> Self {
+    fn assemble(settings: Settings, store: LocalStore, index: Index, used: u64, recoveries: Recoveries) -> Self {
         let inner = Inner {
             wal: Wal::new(index.clone(), settings.instance_id.clone()),
             accounts: Accounts::new(store.clone(), settings.max_size, used),
             turns: std::iter::repeat_with(Mutex::default).take(TURNS).collect(),
             unsettled: Unsettled::default(),
+            recoveries,
             gate: RwLock::default(),
+            rebuilding: Mutex::default(),
+            uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             settings,
@@ -141,6 +156,11 @@ impl Files {
         self.inner.accounts.capacity()
     }
 
+    /// Log entries that were recovered by this process, at its start or later.
+    pub fn recoveries(&self) -> &Recoveries {
+        &self.inner.recoveries
+    }
+
     /// The element's database.
     pub fn index(&self) -> &Index {
         &self.inner.index
@@ -151,7 +171,11 @@ impl Files {
     /// # Errors
     /// [`FileError::Unwritable`] for the rest of the process's life once a flush has failed.
     pub fn writable(&self) -> Result<(), FileError> {
-        if durable::flush_failed() { Err(FileError::Unwritable) } else { Ok(()) }
+        if durable::flush_failed() {
+            Err(FileError::Unwritable)
+        } else {
+            Ok(())
+        }
     }
 
     /// Waits for what runs, settles what is open, and closes the database.
@@ -175,42 +199,53 @@ impl Inner {
     }
 
     /// Ends an operation's entry; when the database is away that is done later, and until then the attr file answers for it.
-    async fn settle_or_keep(&self, record: WalRecord, settling: impl Future<Output = Result<(), crate::index::IndexError>>) {
+    async fn settle_or_keep(&self, record: WalRecord, settling: impl Future<Output = Result<(), IndexError>>) {
         if let Err(error) = settling.await {
             tracing::warn!(transaction_id = %record.transaction_id, error = %Chain(&error), "settling a log entry is put off");
-            self.unsettled.keep(record);
+            self.unsettled.keep(record, Bytes::AsCounted);
         }
+    }
+
+    /// Writes a pending entry. One whose fate is not known is settled later by what stands on disk.
+    async fn begin(&self, operation: OperationType, id: Uuid, path: &str) -> Result<WalRecord, IndexError> {
+        let record = self.wal.record(operation, id, path);
+        if let Err(error) = self.wal.put(&record).await {
+            self.unsettled.keep_if_room(record);
+            return Err(error);
+        }
+        Ok(record)
     }
 
     /// Tries again to settle what the database could not take before.
     async fn retry_unsettled(&self) {
-        for record in self.unsettled.all() {
+        for (record, bytes) in self.unsettled.all() {
+            // After a failed flush nobody knows what the disk holds; the next start looks again.
+            if durable::flush_failed() {
+                return;
+            }
+            let _gate = self.gate.read().await;
             let _turn = match record.file_id {
                 Some(id) => self.turn(id).await,
                 None => None,
             };
             match recover::settle(&self.store, &self.wal, &record).await {
                 Ok(outcome) => {
-                    report(&record, outcome);
+                    self.recoveries.note(&record, outcome);
+                    match (bytes, outcome) {
+                        (Bytes::ReleaseIfUndone(bytes), Recovered::Undone) => self.accounts.release(bytes),
+                        (Bytes::SpendIfRedone(bytes), Recovered::Redone) => self.accounts.spend(bytes),
+                        _ => {}
+                    }
                     self.unsettled.forget(&record);
                 }
-                Err(error) => {
+                Err(RecoverError::Index(error @ (IndexError::Unavailable(_) | IndexError::Stopped))) => {
                     tracing::debug!(error = %Chain(&error), "the database does not take log entries yet");
                     return;
                 }
+                Err(error) => tracing::warn!(error = %Chain(&error), "a log entry cannot be settled yet"),
             }
         }
     }
-}
-
-fn report(record: &WalRecord, outcome: Recovered) {
-    tracing::info!(
-        transaction_id = %record.transaction_id,
-        operation = ?record.operation_type,
-        file_id = ?record.file_id,
-        ?outcome,
-        "recovered a log entry"
-    );
 }
 
 async fn look_after(inner: Arc<Inner>) {

@@ -22,7 +22,9 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 pub use self::migrate::MigrationStatus;
-pub use self::search::{Cursor, InvalidCursor, Search, Sort, UnknownSort};
+pub use self::search::Search;
+#[cfg(test)]
+pub use self::search::Sort;
 use self::sql::{Dialect, Sql, Statement};
 use self::writer::Writer;
 pub use self::writer::{Change, FileChange};
@@ -35,6 +37,9 @@ pub enum IndexError {
     /// The database cannot be reached, or refuses this element; later may go well.
     #[error("the database is unavailable")]
     Unavailable(#[source] Arc<sqlx::Error>),
+    /// The volume of the embedded database is full.
+    #[error("the volume of the database is full")]
+    Full(#[source] Arc<sqlx::Error>),
     /// The database refused a statement: a fault of ours or of its content.
     #[error("failed to run a database statement")]
     Statement(#[source] Arc<sqlx::Error>),
@@ -51,7 +56,11 @@ pub enum IndexError {
 
 impl From<sqlx::Error> for IndexError {
     fn from(error: sqlx::Error) -> Self {
-        if is_outage(&error) { Self::Unavailable(Arc::new(error)) } else { Self::Statement(Arc::new(error)) }
+        match Fault::of(&error) {
+            Fault::Outage => Self::Unavailable(Arc::new(error)),
+            Fault::Full => Self::Full(Arc::new(error)),
+            Fault::Statement => Self::Statement(Arc::new(error)),
+        }
     }
 }
 
@@ -61,20 +70,44 @@ impl From<serde_json::Error> for IndexError {
     }
 }
 
-/// Whether the fault lies with reaching the server rather than with the statement.
-/// Classes 08, 28, 53, 57 and 3D are PostgreSQL's connection, authorization, resource, intervention and missing-database errors.
-fn is_outage(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::Protocol(_)
-        | sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed => true,
-        sqlx::Error::Database(database) => {
-            database.code().is_some_and(|code| ["08", "28", "53", "57", "3D"].iter().any(|class| code.starts_with(class)))
+/// Where a fault lies.
+enum Fault {
+    /// With reaching the server, or with its state: later may go well.
+    Outage,
+    /// With the volume an embedded database is on.
+    Full,
+    /// With the statement or its content.
+    Statement,
+}
+
+impl Fault {
+    fn of(error: &sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed => Self::Outage,
+            sqlx::Error::Database(database) => database.code().map_or(Self::Statement, |code| Self::of_code(&code)),
+            _ => Self::Statement,
         }
-        _ => false,
+    }
+
+    /// PostgreSQL's codes have five characters; their classes are connection, transaction state (a standby takes no writes),
+    /// authorization, missing database, rollback, resources, object in use, and intervention. SQLite's are numbers whose low
+    /// byte is busy, locked, read-only, input or output, full, or cannot open.
+    fn of_code(code: &str) -> Self {
+        const OUTAGES: [&str; 8] = ["08", "25", "28", "3D", "40", "53", "55", "57"];
+        if code.len() == 5 {
+            let outage = OUTAGES.iter().any(|class| code.starts_with(class));
+            return if outage { Self::Outage } else { Self::Statement };
+        }
+        match code.parse::<u32>().unwrap_or_default() & 0xff {
+            5 | 6 | 8 | 10 | 14 => Self::Outage,
+            13 => Self::Full,
+            _ => Self::Statement,
+        }
     }
 }
 
@@ -102,7 +135,9 @@ impl FromStr for TablePrefix {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let begins_well = text.starts_with(|first: char| first.is_ascii_lowercase() || first == '_');
-        let holds_well = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        let holds_well = text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
         if begins_well && holds_well && text.len() <= Self::MAX_BYTES {
             Ok(Self(text.to_owned()))
         } else {
@@ -153,12 +188,16 @@ impl Index {
     /// When the connection options cannot be built, such as an unreadable CA certificate.
     pub fn open(config: &DatabaseConfig, storage_root: &Path) -> Result<Self, IndexError> {
         let (backend, dialect, prefix): (Arc<dyn Backend>, _, _) = match config {
-            DatabaseConfig::Embedded { table_prefix } => {
-                (Arc::new(sqlite::Sqlite::open(storage_root)?), Dialect::Sqlite, table_prefix)
-            }
-            DatabaseConfig::Postgres { table_prefix, .. } => {
-                (Arc::new(postgres::Postgres::open(config)?), Dialect::Postgres, table_prefix)
-            }
+            DatabaseConfig::Embedded { table_prefix } => (
+                Arc::new(sqlite::Sqlite::open(storage_root)?),
+                Dialect::Sqlite,
+                table_prefix,
+            ),
+            DatabaseConfig::Postgres { table_prefix, .. } => (
+                Arc::new(postgres::Postgres::open(config)?),
+                Dialect::Postgres,
+                table_prefix,
+            ),
         };
         let sql = Arc::new(Sql::new(dialect, prefix));
         let writer = Writer::start(Arc::clone(&backend), Arc::clone(&sql));
@@ -181,48 +220,70 @@ impl Index {
 
     /// Brings the schema to the newest version; safe beside other elements doing the same.
     pub async fn migrate_up(&self) -> Result<MigrationStatus, IndexError> {
-        self.backend.migrate(migrate::Step::new(&self.sql, migrate::Direction::Up)).await
+        self.backend
+            .migrate(migrate::Step::new(&self.sql, migrate::Direction::Up))
+            .await
     }
 
     /// Undoes the newest migration.
     pub async fn migrate_down(&self) -> Result<MigrationStatus, IndexError> {
-        self.backend.migrate(migrate::Step::new(&self.sql, migrate::Direction::Down)).await
+        self.backend
+            .migrate(migrate::Step::new(&self.sql, migrate::Direction::Down))
+            .await
     }
 
     /// Which migrations stand and which are still to come.
     pub async fn migration_status(&self) -> Result<MigrationStatus, IndexError> {
-        self.backend.migrate(migrate::Step::new(&self.sql, migrate::Direction::Stay)).await
-    }
-
-    /// The newest migration applied; none on an empty database.
-    pub async fn schema_version(&self) -> Result<Option<i64>, IndexError> {
-        Ok(self.migration_status().await?.current())
+        self.backend
+            .migrate(migrate::Step::new(&self.sql, migrate::Direction::Stay))
+            .await
     }
 
     /// The metadata the index has of a file.
     pub async fn get(&self, id: Uuid) -> Result<Option<FileMetadata>, IndexError> {
         let rows = self.backend.fetch(&self.sql.get(id)).await?;
-        rows.first().map(|row| serde_json::from_str(row)).transpose().map_err(IndexError::from)
+        rows.first()
+            .map(|row| serde_json::from_str(row))
+            .transpose()
+            .map_err(IndexError::from)
     }
 
     /// One page of the files that match.
     pub async fn search(&self, search: &Search) -> Result<Page, IndexError> {
         let (page, count) = search.statements(&self.sql);
         let (rows, total) = futures::try_join!(self.backend.fetch(&page), self.backend.fetch(&count))?;
-        let mut items = rows.iter().map(|row| serde_json::from_str(row)).collect::<Result<Vec<FileMetadata>, _>>()?;
+        let mut items = rows
+            .iter()
+            .map(|row| serde_json::from_str(row))
+            .collect::<Result<Vec<FileMetadata>, _>>()?;
         let more = items.len() > search.limit as usize;
         items.truncate(search.limit as usize);
-        let next_cursor = items.last().filter(|_| more).map(|last| search.cursor_after(last).to_string());
-        let total = total.first().map(|text| serde_json::from_str(text)).transpose()?.unwrap_or(0);
-        Ok(Page { items, total, next_cursor })
+        let next_cursor = items
+            .last()
+            .filter(|_| more)
+            .map(|last| search.cursor_after(last).to_string());
+        let total = total
+            .first()
+            .map(|text| serde_json::from_str(text))
+            .transpose()?
+            .unwrap_or(0);
+        Ok(Page {
+            items,
+            total,
+            next_cursor,
+        })
     }
 
     /// Counts files, bytes and unsettled log entries.
     pub async fn stats(&self) -> Result<IndexStats, IndexError> {
         let rows = self.backend.fetch(&self.sql.stats()).await?;
-        let Some(row) = rows.first() else { return Err(sqlx::Error::RowNotFound.into()) };
+        let Some(row) = rows.first() else {
+            return Err(sqlx::Error::RowNotFound.into());
+        };
         let mut stats: IndexStats = serde_json::from_str(row)?;
-        stats.wal_oldest_seconds = stats.wal_oldest.map(|oldest| Timestamp::now().duration_since(oldest).as_secs_f64());
+        stats.wal_oldest_seconds = stats
+            .wal_oldest
+            .map(|oldest| Timestamp::now().duration_since(oldest).as_secs_f64());
         Ok(stats)
     }
 
@@ -238,7 +299,10 @@ impl Index {
 
     async fn wal_records(&self, statement: &Statement) -> Result<Vec<WalRecord>, IndexError> {
         let rows = self.backend.fetch(statement).await?;
-        rows.iter().map(|row| serde_json::from_str(row)).collect::<Result<_, _>>().map_err(IndexError::from)
+        rows.iter()
+            .map(|row| serde_json::from_str(row))
+            .collect::<Result<_, _>>()
+            .map_err(IndexError::from)
     }
 
     /// Makes a change durable; it shares its commit with others made at the same time.

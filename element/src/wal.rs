@@ -40,29 +40,34 @@ impl Wal {
         Self { index, instance_id }
     }
 
-    /// Says durably what is about to be done.
-    ///
-    /// # Errors
-    /// When the database is away: then nothing may be done.
-    pub async fn begin(&self, operation: OperationType, file_id: Uuid, storage_path: &str) -> Result<WalRecord, IndexError> {
-        let record = WalRecord {
+    /// A pending entry that is not written yet.
+    pub fn record(&self, operation: OperationType, file_id: Uuid, storage_path: &str) -> WalRecord {
+        WalRecord {
             transaction_id: Uuid::now_v7(),
             operation_type: operation,
             status: Status::Pending,
             file_id: Some(file_id),
-            operation_data: OperationData { storage_path: storage_path.to_owned() },
+            operation_data: OperationData {
+                storage_path: storage_path.to_owned(),
+            },
             instance_id: self.instance_id.clone(),
             error_message: None,
             started_at: whole_microseconds(Timestamp::now()),
             completed_at: None,
-        };
-        self.amend(&record).await?;
-        Ok(record)
+        }
     }
 
-    /// Says durably that a pending entry is about another file or path than it was.
-    pub async fn amend(&self, record: &WalRecord) -> Result<(), IndexError> {
-        self.index.change(Change { record: record.clone(), file: FileChange::Keep }).await
+    /// Says durably what is about to be done, or that it is about another file or path than it was.
+    ///
+    /// # Errors
+    /// When the database is away: then nothing may be done.
+    pub async fn put(&self, record: &WalRecord) -> Result<(), IndexError> {
+        self.index
+            .change(Change {
+                record: record.clone(),
+                file: FileChange::Keep,
+            })
+            .await
     }
 
     /// Ends an entry, together with the change of the file's row.

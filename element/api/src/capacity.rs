@@ -89,7 +89,11 @@ impl Capacity {
     /// The capacity of an element that may hold `total` bytes, holds `used` and can store `free` more.
     pub fn new(total: u64, used: u64, free: u64) -> Self {
         let thresholds = Thresholds::for_total(total);
-        let percent = if total == 0 { 100.0 } else { (used as f64 / total as f64 * 1000.0).round() / 10.0 };
+        let percent = if total == 0 {
+            100.0
+        } else {
+            (used as f64 / total as f64 * 1000.0).round() / 10.0
+        };
         Self {
             total_bytes: total,
             used_bytes: used,
@@ -119,7 +123,11 @@ mod tests {
                 (0, CapacityStatus::Full),
             ] {
                 let free = total / 100 * free_percent;
-                assert_eq!(Capacity::new(total, total - free, free).status, expected, "{free} of {total}");
+                assert_eq!(
+                    Capacity::new(total, total - free, free).status,
+                    expected,
+                    "{free} of {total}"
+                );
             }
         }
     }

@@ -15,7 +15,7 @@ CREATE TABLE {prefix}file_metadata (
     description TEXT,
     version TEXT,
     tags JSONB NOT NULL,
-    metadata JSONB NOT NULL,
+    metadata JSON NOT NULL,
     retention_policy TEXT NOT NULL,
     ttl_days INTEGER,
     expires_at TIMESTAMPTZ,

@@ -60,6 +60,17 @@ fn older_shape_is_read_field_by_field() {
 }
 
 #[test]
+fn older_values_that_are_no_plain_values_become_text() {
+    let mut old = serde_json::to_value(sample()).unwrap();
+    old["metadata"] = serde_json::Value::Null;
+    old["custom_attributes"] = serde_json::json!({"list": [1, "a"], "none": null, "flag": true});
+    let metadata = decode(old.to_string().as_bytes(), PATH).unwrap().metadata;
+    assert_eq!(metadata["list"], MetadataValue::Text("[1,\"a\"]".into()));
+    assert_eq!(metadata["flag"], MetadataValue::Bool(true));
+    assert_eq!(metadata.len(), 2);
+}
+
+#[test]
 fn todays_name_wins_over_the_older_one() {
     let mut document = serde_json::to_value(sample()).unwrap();
     document["size"] = 99.into();
@@ -70,7 +81,9 @@ fn todays_name_wins_over_the_older_one() {
 fn document_above_the_limit_is_refused_with_its_size() {
     let mut metadata = sample();
     metadata.description = Some("x".repeat(MAX_BYTES));
-    let Err(AttrError::TooLarge { size }) = encode(&metadata) else { panic!("accepted") };
+    let Err(AttrError::TooLarge { size }) = encode(&metadata) else {
+        panic!("accepted")
+    };
     assert!(size > MAX_BYTES);
 }
 
@@ -85,8 +98,8 @@ fn value() -> impl Strategy<Value = MetadataValue> {
     prop_oneof![
         any::<bool>().prop_map(MetadataValue::Bool),
         any::<i64>().prop_map(|number| MetadataValue::Number(number.into())),
-        any::<f64>()
-            .prop_filter_map("finite", |number| serde_json::Number::from_f64(number).map(MetadataValue::Number)),
+        any::<f64>().prop_filter_map("finite", |number| serde_json::Number::from_f64(number)
+            .map(MetadataValue::Number)),
         ".{0,20}".prop_map(MetadataValue::Text),
     ]
 }

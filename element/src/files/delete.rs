@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use tracing::Instrument as _;
 use uuid::Uuid;
 
+use super::unsettled::Bytes as Room;
 use super::{FileError, Files, Inner, RevisionMatch};
 use crate::index::FileChange;
 use crate::wal::{OperationType, Status};
@@ -17,8 +19,12 @@ impl Files {
         self.writable()?;
         let inner = Arc::clone(&self.inner);
         // On a task of its own: a client that goes away must not stop it halfway.
-        let task = self.inner.tasks.spawn(async move { inner.delete(id, expected).await });
-        task.await.unwrap_or_else(|error| Err(FileError::storage("delete a file")(std::io::Error::other(error))))
+        let task = self
+            .inner
+            .tasks
+            .spawn(async move { inner.delete(id, expected).await }.in_current_span());
+        task.await
+            .unwrap_or_else(|error| Err(FileError::storage("delete a file")(std::io::Error::other(error))))
     }
 }
 
@@ -26,20 +32,26 @@ impl Inner {
     async fn delete(&self, id: Uuid, expected: Option<RevisionMatch>) -> Result<(), FileError> {
         let _gate = self.gate.read().await;
         let _turn = self.turn(id).await;
-        let path = self.find(id).await?.storage_path;
-        let metadata = self.attributes(id, &path).await?;
+        let known = self.find(id).await?;
+        let path = known.storage_path.clone();
+        let metadata = match self.attributes(id, &path).await {
+            // Its content or attributes were lost: what is left of it goes all the same.
+            Err(FileError::NotFound { .. }) => known,
+            answer => answer?,
+        };
         if let Some(expected) = expected {
             expected.check(&metadata)?;
         }
-        let record = self.wal.begin(OperationType::FileDelete, id, &path).await?;
+        let record = self.begin(OperationType::FileDelete, id, &path).await?;
         if let Err(error) = self.store.remove(&path).await {
             // How far it came is not known; recovery finishes it or keeps the file, whichever the attr file says.
-            self.unsettled.keep(record);
+            self.unsettled.keep(record, Room::ReleaseIfUndone(metadata.file_size));
             return Err(FileError::storage("delete a file")(error));
         }
         self.accounts.release(metadata.file_size);
         let row = FileChange::Remove { id, storage_path: path };
-        self.settle_or_keep(record.clone(), self.wal.settle(&record, Status::Committed, row, None)).await;
+        self.settle_or_keep(record.clone(), self.wal.settle(&record, Status::Committed, row, None))
+            .await;
         Ok(())
     }
 }

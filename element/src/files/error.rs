@@ -69,6 +69,9 @@ pub enum FileError {
     /// The database cannot take part.
     #[error("failed to reach the element's database")]
     Index(#[from] IndexError),
+    /// Too many uploads run already.
+    #[error("too many uploads are running; try again")]
+    Busy,
     /// A flush failed earlier; nothing is written until a restart.
     #[error("writing has stopped after the disk failed to flush")]
     Unwritable,
@@ -102,8 +105,10 @@ impl FileError {
             Self::Duplicate { .. } => ErrorCode::FileIdDuplicate,
             Self::ChecksumMismatch { .. } => ErrorCode::ChecksumMismatch,
             Self::PreconditionFailed { .. } => ErrorCode::PreconditionFailed,
-            Self::Full(_) | Self::VolumeFull(_) => ErrorCode::StorageFull,
-            Self::Index(IndexError::Unavailable(_) | IndexError::Stopped) | Self::Unwritable => ErrorCode::Unavailable,
+            Self::Full(_) | Self::VolumeFull(_) | Self::Index(IndexError::Full(_)) => ErrorCode::StorageFull,
+            Self::Index(IndexError::Unavailable(_) | IndexError::Stopped) | Self::Unwritable | Self::Busy => {
+                ErrorCode::Unavailable
+            }
             Self::Index(IndexError::Statement(_) | IndexError::Row(_) | IndexError::Migration(_))
             | Self::Storage { .. }
             | Self::Attributes { .. } => ErrorCode::InternalError,
@@ -121,7 +126,10 @@ impl FileError {
     /// Attributes that cannot be written.
     pub(super) fn encoding(id: Uuid) -> impl FnOnce(AttrError) -> Self {
         move |error| match error {
-            AttrError::TooLarge { size } => Self::AttributesTooLarge { size, limit: attr::MAX_BYTES },
+            AttrError::TooLarge { size } => Self::AttributesTooLarge {
+                size,
+                limit: attr::MAX_BYTES,
+            },
             source => Self::Attributes { id, source },
         }
     }
@@ -156,4 +164,7 @@ pub enum RebuildError {
     /// The store.
     #[error("failed to read the storage folder")]
     Storage(#[from] io::Error),
+    /// Another one is under way.
+    #[error("a rebuild is running already")]
+    Running,
 }

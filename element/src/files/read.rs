@@ -16,7 +16,6 @@ use uuid::Uuid;
 use super::{Chain, FileError, Files, Inner};
 use crate::attr;
 use crate::index::IndexError;
-use crate::wal::OperationType;
 
 /// Bytes read at once. Large enough that the switch to a reading thread and back is small beside the copy.
 const READ_BYTES: u64 = 256 * 1024;
@@ -36,7 +35,9 @@ impl Content {
             if wanted == 0 {
                 return Ok(None);
             }
-            let (file, chunk) = spawn_blocking(move || read_at(file, position, wanted)).await.map_err(io::Error::other)??;
+            let (file, chunk) = spawn_blocking(move || read_at(file, position, wanted))
+                .await
+                .map_err(io::Error::other)??;
             let position = position + chunk.len() as u64;
             Ok(Some((chunk, (file, position))))
         })
@@ -57,12 +58,22 @@ impl Files {
     pub async fn content(&self, id: Uuid) -> Result<Content, FileError> {
         let metadata = self.inner.find(id).await?;
         match self.inner.store.open_content(&metadata.storage_path).await {
-            Ok(file) => Ok(Content { metadata, file: Arc::new(file) }),
-            // It may have been deleted since it was found; if not, content is lost and that is our fault, not the client's.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.inner.stands(&metadata).await? => {
-                Err(FileError::NotFound { id })
+            Ok(file) => Ok(Content {
+                metadata,
+                file: Arc::new(file),
+            }),
+            Err(source) if source.kind() == io::ErrorKind::NotFound => {
+                // A delete removes the attributes first: if they are gone the file is, if they stand its content was lost.
+                self.inner.attributes_alone(id, &metadata.storage_path).await?;
+                Err(FileError::Storage {
+                    doing: "find a file's content",
+                    source,
+                })
             }
-            Err(source) => Err(FileError::Storage { doing: "open a file's content", source }),
+            Err(source) => Err(FileError::Storage {
+                doing: "open a file's content",
+                source,
+            }),
         }
     }
 }
@@ -70,19 +81,25 @@ impl Files {
 impl Inner {
     /// What is known of a file, from the database where it can be believed, else from the attr file.
     pub(super) async fn find(&self, id: Uuid) -> Result<FileMetadata, FileError> {
+        let mut gone = Vec::new();
         for record in self.unsettled.of(id) {
-            match self.attributes(id, &record.operation_data.storage_path).await {
-                // An upload that came to nothing says nothing of another file with its id.
-                Err(FileError::NotFound { .. }) if record.operation_type == OperationType::FileCreate => {}
+            let path = record.operation_data.storage_path;
+            match self.attributes(id, &path).await {
+                // Nothing stands at this path, whatever a row says; another file may have the id now.
+                Err(FileError::NotFound { .. }) => gone.push(path),
                 answer => return answer,
             }
         }
         match self.index.get(id).await {
-            Ok(Some(metadata)) => Ok(metadata),
-            Ok(None) => Err(FileError::NotFound { id }),
+            Ok(Some(metadata)) if !gone.contains(&metadata.storage_path) => Ok(metadata),
+            Ok(_) => Err(FileError::NotFound { id }),
             Err(error @ IndexError::Unavailable(_)) => {
                 tracing::debug!(error = %Chain(&error), file_id = %id, "looking for a file without the database");
-                let found = self.store.locate(id).await.map_err(FileError::storage("look for a file"))?;
+                let found = self
+                    .store
+                    .locate(id)
+                    .await
+                    .map_err(FileError::storage("look for a file"))?;
                 self.attributes(id, &found.ok_or(FileError::NotFound { id })?).await
             }
             Err(error) => Err(error.into()),
@@ -91,16 +108,31 @@ impl Inner {
 
     /// What the attr file says: the truth.
     pub(super) async fn attributes(&self, id: Uuid, storage_path: &str) -> Result<FileMetadata, FileError> {
-        let bytes = self.store.attributes(storage_path).await.map_err(FileError::storage("read a file's attributes"))?;
+        let bytes = self
+            .store
+            .attributes(storage_path)
+            .await
+            .map_err(FileError::storage("read a file's attributes"))?;
         let bytes = bytes.ok_or(FileError::NotFound { id })?;
-        attr::decode(&bytes, storage_path).map_err(|source| FileError::Attributes { id, source })
+        match attr::decode(&bytes, storage_path) {
+            Ok(metadata) if metadata.file_id == id => Ok(metadata),
+            Ok(_) => Err(FileError::NotFound { id }),
+            Err(source) => Err(FileError::Attributes { id, source }),
+        }
     }
 
-    async fn stands(&self, metadata: &FileMetadata) -> Result<bool, FileError> {
-        match self.find(metadata.file_id).await {
-            Ok(_) => Ok(true),
-            Err(FileError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
+    /// # Errors
+    /// [`FileError::NotFound`] when the attr file is gone.
+    async fn attributes_alone(&self, id: Uuid, storage_path: &str) -> Result<(), FileError> {
+        let left = self
+            .store
+            .parts(storage_path)
+            .await
+            .map_err(FileError::storage("look for a file"))?;
+        if left.attributes {
+            Ok(())
+        } else {
+            Err(FileError::NotFound { id })
         }
     }
 }

@@ -1,10 +1,14 @@
 //! Rebuilding the database from the attr files: a shadow table fills while the element works, then takes the table's place.
 
+use std::collections::BTreeSet;
+
 use element_api::FileMetadata;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::{Files, Inner, RebuildError};
+use crate::index::IndexError;
 use crate::store::Found;
 
 /// Rows written at once.
@@ -22,6 +26,9 @@ pub struct RebuildReport {
     pub broken: u64,
     /// Content without attributes.
     pub orphans: u64,
+    /// Files whose row the database refused, once each however often it was tried.
+    #[serde(skip)]
+    refused: BTreeSet<Uuid>,
 }
 
 impl Files {
@@ -31,16 +38,23 @@ impl Files {
     /// When the database or the store fails; then the database is as it was.
     pub async fn rebuild(&self) -> Result<RebuildReport, RebuildError> {
         let inner = &self.inner;
+        let _only = inner.rebuilding.try_lock().map_err(|_| RebuildError::Running)?;
         let since = Timestamp::now() - MARGIN;
         inner.index.shadow_create().await?;
         let mut report = inner.fill_shadow().await?;
         let _gate = inner.gate.write().await;
-        inner.catch_up(since).await?;
+        inner.catch_up(since, &mut report).await?;
         inner.index.shadow_swap().await?;
         let stats = inner.index.stats().await?;
         inner.accounts.set_used(stats.bytes);
         report.files = stats.files;
-        tracing::info!(files = report.files, broken = report.broken, orphans = report.orphans, "rebuilt the database");
+        report.broken += report.refused.len() as u64;
+        tracing::info!(
+            files = report.files,
+            broken = report.broken,
+            orphans = report.orphans,
+            "rebuilt the database"
+        );
         Ok(report)
     }
 }
@@ -63,29 +77,53 @@ impl Inner {
                 }
             }
             if batch.len() == BATCH {
-                self.index.shadow_fill(&newest(&mut batch), &[]).await?;
+                self.fill(newest(&mut batch), &mut report).await?;
             }
         }
         walk.await.map_err(std::io::Error::other)??;
-        self.index.shadow_fill(&newest(&mut batch), &[]).await?;
+        self.fill(newest(&mut batch), &mut report).await?;
         Ok(report)
     }
 
+    /// Writes rows; when the database refuses one for its content, that one alone is left out.
+    async fn fill(&self, files: Vec<FileMetadata>, report: &mut RebuildReport) -> Result<(), RebuildError> {
+        match self.index.shadow_fill(&files, &[]).await {
+            Err(IndexError::Statement(_)) => {}
+            filled => return Ok(filled?),
+        }
+        for file in files {
+            match self.index.shadow_fill(std::slice::from_ref(&file), &[]).await {
+                Err(IndexError::Statement(error)) => {
+                    report.refused.insert(file.file_id);
+                    tracing::error!(path = file.storage_path, %error, "left a file out of the database, which refuses it");
+                }
+                filled => filled?,
+            }
+        }
+        Ok(())
+    }
+
     /// Looks again at every file that changed while the walk was under way. Nothing changes while this runs.
-    async fn catch_up(&self, since: Timestamp) -> Result<(), RebuildError> {
+    async fn catch_up(&self, since: Timestamp, report: &mut RebuildReport) -> Result<(), RebuildError> {
         let (mut files, mut gone) = (Vec::new(), Vec::new());
         let mut records = self.index.logged_since(since).await?;
-        records.extend(self.unsettled.all());
+        records.extend(self.unsettled.all().into_iter().map(|(record, _)| record));
         for record in records {
-            let (Some(id), path) = (record.file_id, record.operation_data.storage_path) else { continue };
+            let (Some(id), path) = (record.file_id, record.operation_data.storage_path) else {
+                continue;
+            };
             match self.attributes(id, &path).await {
                 Ok(metadata) => files.push(metadata),
                 // Gone, or unreadable and so left out, as the walk leaves it out.
                 Err(_) => gone.push((id, path)),
             }
         }
-        self.index.shadow_fill(&[], &gone).await?;
-        self.index.shadow_fill(&newest(&mut files), &[]).await?;
+        for gone in gone.chunks(BATCH) {
+            self.index.shadow_fill(&[], gone).await?;
+        }
+        for files in newest(&mut files).chunks(BATCH) {
+            self.fill(files.to_vec(), report).await?;
+        }
         Ok(())
     }
 }

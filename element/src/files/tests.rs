@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{Author, Details, FileError, Files, Patch, RevisionMatch, Settings, Stored};
 use crate::index::tests::TestDatabase;
 use crate::index::{Index, Search};
+use crate::wal::OperationType;
 
 /// An element's files in a folder of the test's own.
 struct Element {
@@ -32,17 +33,29 @@ impl Element {
         let folder = tempfile::tempdir().unwrap();
         let index = database.migrated().await;
         let files = Files::open(settings(folder.path()), index).await.unwrap();
-        Self { folder, database, files }
+        Self {
+            folder,
+            database,
+            files,
+        }
     }
 
     /// Stops and starts again over the same folder and database.
     async fn restarted(self) -> Self {
         self.files.shutdown().await;
-        let Self { folder, database, files } = self;
+        let Self {
+            folder,
+            database,
+            files,
+        } = self;
         drop(files);
         let index = database.migrated().await;
         let files = Files::open(settings(folder.path()), index).await.unwrap();
-        Self { folder, database, files }
+        Self {
+            folder,
+            database,
+            files,
+        }
     }
 
     async fn end(self) {
@@ -78,15 +91,27 @@ impl Element {
 }
 
 fn settings(root: &Path) -> Settings {
-    Settings { root: root.to_path_buf(), max_size: None, max_file_size: 2_000_000, instance_id: "test".into() }
+    Settings {
+        root: root.to_path_buf(),
+        max_size: None,
+        max_file_size: 2_000_000,
+        instance_id: "test".into(),
+    }
 }
 
 fn author() -> Author {
-    Author { id: "u-1".into(), username: "alice".into(), fullname: None }
+    Author {
+        id: "u-1".into(),
+        username: "alice".into(),
+        fullname: None,
+    }
 }
 
 fn details(filename: &str) -> Details {
-    Details { filename: filename.into(), ..Details::default() }
+    Details {
+        filename: filename.into(),
+        ..Details::default()
+    }
 }
 
 /// Every file below the root but the element's own database and lock.
@@ -119,7 +144,10 @@ async fn stored_file_is_read_back_and_its_attributes_stand_beside_it() {
             assert_eq!(crate::attr::decode(&attributes, &stored.storage_path).unwrap(), stored);
         }
         let empty = element.store(b"").await;
-        assert_eq!(empty.checksum, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(
+            empty.checksum,
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
         element.end().await;
     }
 }
@@ -141,23 +169,58 @@ async fn upload_that_is_dropped_leaves_nothing() {
 #[tokio::test]
 async fn refused_upload_leaves_nothing_and_says_why() {
     for element in Element::both().await {
-        let long = Details { description: Some("x".repeat(5000)), ..details("a") };
-        let temporary = |ttl_days| Details { retention_policy: RetentionPolicy::Temporary, ttl_days, ..details("a") };
+        let long_name = details(&"n".repeat(1025));
+        let long = Details {
+            description: Some("x".repeat(5000)),
+            ..details("a")
+        };
+        let temporary = |ttl_days| Details {
+            retention_policy: RetentionPolicy::Temporary,
+            ttl_days,
+            ..details("a")
+        };
         let table = [
             (details(""), vec![1], ErrorCode::ValidationError),
+            (long_name, vec![1], ErrorCode::ValidationError),
             (long, vec![1], ErrorCode::ValidationError),
-            (Details { ttl_days: Some(3), ..details("a") }, vec![1], ErrorCode::ValidationError),
+            (
+                Details {
+                    ttl_days: Some(3),
+                    ..details("a")
+                },
+                vec![1],
+                ErrorCode::ValidationError,
+            ),
             (temporary(Some(0)), vec![1], ErrorCode::ValidationError),
             (temporary(Some(366)), vec![1], ErrorCode::ValidationError),
-            (Details { tags: vec!["a\0".into()], ..details("a") }, vec![1], ErrorCode::ValidationError),
-            (Details { checksum: Some("0".repeat(64)), ..details("a") }, vec![1], ErrorCode::ChecksumMismatch),
+            (
+                Details {
+                    tags: vec!["a\0".into()],
+                    ..details("a")
+                },
+                vec![1],
+                ErrorCode::ValidationError,
+            ),
+            (
+                Details {
+                    checksum: Some("0".repeat(64)),
+                    ..details("a")
+                },
+                vec![1],
+                ErrorCode::ChecksumMismatch,
+            ),
             (details("a"), vec![1; 2_000_001], ErrorCode::FileTooLarge),
         ];
         for (details, content, code) in table {
             let error = element.try_store(details, &content).await.unwrap_err();
             assert_eq!(error.code(), code, "{error}");
         }
-        let declared = element.files.begin(author(), &details("a"), Some(2_000_001)).await.err().unwrap();
+        let declared = element
+            .files
+            .begin(author(), &details("a"), Some(2_000_001))
+            .await
+            .err()
+            .unwrap();
         assert_eq!(declared.code(), ErrorCode::FileTooLarge);
         let element = element.restarted().await;
         assert_eq!(on_disk(element.root()), Vec::<PathBuf>::new());
@@ -170,16 +233,27 @@ async fn refused_upload_leaves_nothing_and_says_why() {
 async fn given_id_makes_an_upload_idempotent() {
     for element in Element::both().await {
         let id = Uuid::new_v4();
-        let given = Details { file_id: Some(id), ..details("a.txt") };
-        let Stored::Created(created) = element.try_store(given.clone(), b"one").await.unwrap() else { panic!("existing") };
+        let given = Details {
+            file_id: Some(id),
+            ..details("a.txt")
+        };
+        let Stored::Created(created) = element.try_store(given.clone(), b"one").await.unwrap() else {
+            panic!("existing")
+        };
         assert_eq!(created.file_id, id);
-        assert_eq!(element.try_store(given.clone(), b"one").await.unwrap(), Stored::Existing(created.clone()));
+        assert_eq!(
+            element.try_store(given.clone(), b"one").await.unwrap(),
+            Stored::Existing(created.clone())
+        );
         let error = element.try_store(given.clone(), b"two").await.unwrap_err();
         assert_eq!(error.code(), ErrorCode::FileIdDuplicate);
         // The id may also come behind the content.
         let mut upload = element.files.begin(author(), &details("a.txt"), None).await.unwrap();
         upload.write(Bytes::from_static(b"two")).await.unwrap();
-        assert_eq!(upload.finish(given).await.unwrap_err().code(), ErrorCode::FileIdDuplicate);
+        assert_eq!(
+            upload.finish(given).await.unwrap_err().code(),
+            ErrorCode::FileIdDuplicate
+        );
         let element = element.restarted().await;
         assert_eq!(element.read(id).await.unwrap(), b"one");
         assert_eq!(on_disk(element.root()).len(), 2);
@@ -190,10 +264,19 @@ async fn given_id_makes_an_upload_idempotent() {
 #[tokio::test]
 async fn same_given_id_at_once_is_stored_once() {
     for element in Element::both().await {
-        let given = Details { file_id: Some(Uuid::new_v4()), ..details("a.txt") };
+        let given = Details {
+            file_id: Some(Uuid::new_v4()),
+            ..details("a.txt")
+        };
         let uploads = (0..8).map(|_| element.try_store(given.clone(), b"same"));
         let results = futures::future::try_join_all(uploads).await.unwrap();
-        assert_eq!(results.iter().filter(|stored| matches!(stored, Stored::Created(_))).count(), 1);
+        assert_eq!(
+            results
+                .iter()
+                .filter(|stored| matches!(stored, Stored::Created(_)))
+                .count(),
+            1
+        );
         assert_eq!(on_disk(element.root()).len(), 2);
         element.end().await;
     }
@@ -209,11 +292,21 @@ async fn update_changes_the_attr_file_and_the_row_alike() {
             metadata: Some(BTreeMap::from([("k".into(), Some(MetadataValue::Bool(true)))])),
             ..Patch::default()
         };
-        let updated = element.files.update(stored.file_id, patch, Some(RevisionMatch::OneOf(vec![1]))).await.unwrap();
+        let updated = element
+            .files
+            .update(stored.file_id, patch, Some(RevisionMatch::OneOf(vec![1])))
+            .await
+            .unwrap();
         assert_eq!((updated.revision, updated.description.as_deref()), (2, Some("new")));
-        let stale = element.files.update(stored.file_id, Patch::default(), Some(RevisionMatch::OneOf(vec![1]))).await;
+        let stale = element
+            .files
+            .update(stored.file_id, Patch::default(), Some(RevisionMatch::OneOf(vec![1])))
+            .await;
         assert_eq!(stale.unwrap_err().code(), ErrorCode::PreconditionFailed);
-        let large = Patch { version: Some(Some("x".repeat(5000))), ..Patch::default() };
+        let large = Patch {
+            version: Some(Some("x".repeat(5000))),
+            ..Patch::default()
+        };
         let refused = element.files.update(stored.file_id, large, None).await.unwrap_err();
         assert_eq!(refused.code(), ErrorCode::ValidationError);
         let removed = Patch {
@@ -221,8 +314,15 @@ async fn update_changes_the_attr_file_and_the_row_alike() {
             metadata: Some(BTreeMap::from([("k".into(), None)])),
             ..Patch::default()
         };
-        let last = element.files.update(stored.file_id, removed, Some(RevisionMatch::Any)).await.unwrap();
-        assert_eq!((last.revision, last.description.as_deref(), last.metadata.len()), (3, None, 0));
+        let last = element
+            .files
+            .update(stored.file_id, removed, Some(RevisionMatch::Any))
+            .await
+            .unwrap();
+        assert_eq!(
+            (last.revision, last.description.as_deref(), last.metadata.len()),
+            (3, None, 0)
+        );
         let element = element.restarted().await;
         assert_eq!(element.files.metadata(stored.file_id).await.unwrap(), last);
         let attributes = fs::read(element.root().join(format!("{}.attr.json", stored.storage_path))).unwrap();
@@ -236,8 +336,12 @@ async fn updates_at_once_each_take_a_revision() {
     for element in Element::both().await {
         let id = element.store(b"content").await.file_id;
         let updates = (0..20).map(|_| element.files.update(id, Patch::default(), None));
-        let mut revisions: Vec<_> =
-            futures::future::try_join_all(updates).await.unwrap().iter().map(|file| file.revision).collect();
+        let mut revisions: Vec<_> = futures::future::try_join_all(updates)
+            .await
+            .unwrap()
+            .iter()
+            .map(|file| file.revision)
+            .collect();
         revisions.sort_unstable();
         assert_eq!(revisions, (2..=21).collect::<Vec<_>>());
         element.end().await;
@@ -249,7 +353,10 @@ async fn deleted_file_is_gone_and_gives_its_room_back() {
     for element in Element::both().await {
         let stored = element.store(b"content").await;
         assert_eq!(element.files.capacity().used_bytes, 7);
-        let stale = element.files.delete(stored.file_id, Some(RevisionMatch::OneOf(vec![5]))).await;
+        let stale = element
+            .files
+            .delete(stored.file_id, Some(RevisionMatch::OneOf(vec![5])))
+            .await;
         assert_eq!(stale.unwrap_err().code(), ErrorCode::PreconditionFailed);
         let open = element.files.content(stored.file_id).await.unwrap();
         element.files.delete(stored.file_id, None).await.unwrap();
@@ -262,7 +369,10 @@ async fn deleted_file_is_gone_and_gives_its_room_back() {
         ] {
             assert_eq!(result.unwrap().code(), ErrorCode::NotFound);
         }
-        assert_eq!((element.files.capacity().used_bytes, on_disk(element.root()).len()), (0, 0));
+        assert_eq!(
+            (element.files.capacity().used_bytes, on_disk(element.root()).len()),
+            (0, 0)
+        );
         element.end().await;
     }
 }
@@ -270,13 +380,25 @@ async fn deleted_file_is_gone_and_gives_its_room_back() {
 #[tokio::test]
 async fn full_element_refuses_and_recovers_when_room_returns() {
     let (database, folder) = (TestDatabase::sqlite(), tempfile::tempdir().unwrap());
-    let settings = Settings { max_size: Some(1_000_000), ..settings(folder.path()) };
+    let settings = Settings {
+        max_size: Some(1_000_000),
+        ..settings(folder.path())
+    };
     let files = Files::open(settings, database.migrated().await).await.unwrap();
-    let element = Element { folder, database, files };
+    let element = Element {
+        folder,
+        database,
+        files,
+    };
     let first = element.store(&[1; 600_000]).await;
     let error = element.try_store(details("b"), &[2; 600_000]).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::StorageFull);
-    let declared = element.files.begin(author(), &details("b"), Some(600_000)).await.err().unwrap();
+    let declared = element
+        .files
+        .begin(author(), &details("b"), Some(600_000))
+        .await
+        .err()
+        .unwrap();
     assert_eq!(declared.code(), ErrorCode::StorageFull);
     assert_eq!(element.read(first.file_id).await.unwrap().len(), 600_000);
     element.files.delete(first.file_id, None).await.unwrap();
@@ -307,7 +429,14 @@ async fn rebuild_makes_the_rows_what_the_attr_files_say() {
         for expected in &stored {
             assert_eq!(&element.files.metadata(expected.file_id).await.unwrap(), expected);
         }
-        let page = element.files.search(&Search { limit: 100, ..Search::default() }).await.unwrap();
+        let page = element
+            .files
+            .search(&Search {
+                limit: 100,
+                ..Search::default()
+            })
+            .await
+            .unwrap();
         assert_eq!(page.total, 12);
         element.end().await;
     }
@@ -318,30 +447,130 @@ async fn lost_database_is_rebuilt_at_start_equal_field_by_field() {
     let element = Element::over(TestDatabase::sqlite()).await;
     let stored = element.store(b"content").await;
     element.files.shutdown().await;
-    let Element { folder, database, files } = element;
+    let Element {
+        folder,
+        database,
+        files,
+    } = element;
     drop((files, database));
     let database = TestDatabase::postgres().await;
-    let files = Files::open(settings(folder.path()), database.migrated().await).await.unwrap();
+    let files = Files::open(settings(folder.path()), database.migrated().await)
+        .await
+        .unwrap();
     assert_eq!(files.metadata(stored.file_id).await.unwrap(), stored);
-    Element { folder, database, files }.end().await;
+    Element {
+        folder,
+        database,
+        files,
+    }
+    .end()
+    .await;
 }
 
 #[tokio::test]
 async fn reads_by_id_go_on_while_the_database_is_away() {
     let element = Element::over(TestDatabase::postgres().await).await;
     let own = element.store(b"own id").await;
-    let given = Details { file_id: Some(Uuid::new_v4()), ..details("b") };
-    let Stored::Created(given) = element.try_store(given, b"given id").await.unwrap() else { panic!("existing") };
+    let given = Details {
+        file_id: Some(Uuid::new_v4()),
+        ..details("b")
+    };
+    let Stored::Created(given) = element.try_store(given, b"given id").await.unwrap() else {
+        panic!("existing")
+    };
     // A closed pool refuses as a server does that is away.
     element.files.index().backend_close().await;
     assert_eq!(element.read(own.file_id).await.unwrap(), b"own id");
     assert_eq!(element.files.metadata(given.file_id).await.unwrap(), given);
-    assert_eq!(element.files.metadata(Uuid::new_v4()).await.unwrap_err().code(), ErrorCode::NotFound);
-    assert_eq!(element.try_store(details("c"), b"c").await.unwrap_err().code(), ErrorCode::Unavailable);
-    assert_eq!(element.files.delete(own.file_id, None).await.unwrap_err().code(), ErrorCode::Unavailable);
-    assert_eq!(element.files.search(&Search::default()).await.unwrap_err().code(), ErrorCode::Unavailable);
+    assert_eq!(
+        element.files.metadata(Uuid::new_v4()).await.unwrap_err().code(),
+        ErrorCode::NotFound
+    );
+    assert_eq!(
+        element.try_store(details("c"), b"c").await.unwrap_err().code(),
+        ErrorCode::Unavailable
+    );
+    assert_eq!(
+        element.files.delete(own.file_id, None).await.unwrap_err().code(),
+        ErrorCode::Unavailable
+    );
+    assert_eq!(
+        element.files.search(&Search::default()).await.unwrap_err().code(),
+        ErrorCode::Unavailable
+    );
     assert_eq!(element.read(own.file_id).await.unwrap(), b"own id");
     element.database.drop().await;
+}
+
+#[tokio::test]
+async fn file_named_after_another_id_is_never_taken_for_it() {
+    let element = Element::over(TestDatabase::postgres().await).await;
+    let (asked, also) = (Uuid::new_v4(), Uuid::new_v4());
+    for name in [
+        format!("x_{asked}.pdf"),
+        format!("x_{asked}"),
+        format!("_{asked}.{also}"),
+    ] {
+        element.try_store(details(&name), b"somebody else's").await.unwrap();
+    }
+    element.files.index().backend_close().await;
+    let error = element.files.metadata(asked).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::NotFound);
+    element.database.drop().await;
+}
+
+#[tokio::test]
+async fn file_stored_again_is_found_while_the_end_of_the_first_is_not_settled() {
+    for element in Element::both().await {
+        let given = Details {
+            file_id: Some(Uuid::new_v4()),
+            ..details("a.txt")
+        };
+        let Stored::Created(first) = element.try_store(given.clone(), b"one").await.unwrap() else {
+            panic!("existing")
+        };
+        let inner = &element.files.inner;
+        // As after a delete whose last commit failed.
+        let record = inner
+            .begin(OperationType::FileDelete, first.file_id, &first.storage_path)
+            .await
+            .unwrap();
+        inner.store.remove(&first.storage_path).await.unwrap();
+        inner
+            .unsettled
+            .keep(record, super::unsettled::Bytes::ReleaseIfUndone(3));
+        assert_eq!(
+            element.read(first.file_id).await.unwrap_err().code(),
+            ErrorCode::NotFound
+        );
+        // The names differ by the second; another name keeps the two paths apart.
+        let again = Details {
+            filename: "b.txt".into(),
+            ..given
+        };
+        element.try_store(again, b"two").await.unwrap();
+        assert_eq!(element.read(first.file_id).await.unwrap(), b"two");
+        inner.retry_unsettled().await;
+        assert_eq!(element.read(first.file_id).await.unwrap(), b"two");
+        assert_eq!(element.files.capacity().used_bytes, 3);
+        element.end().await;
+    }
+}
+
+#[tokio::test]
+async fn file_whose_content_was_lost_can_be_deleted() {
+    for element in Element::both().await {
+        let stored = element.store(b"content").await;
+        fs::remove_file(element.root().join(&stored.storage_path)).unwrap();
+        assert_eq!(
+            element.read(stored.file_id).await.unwrap_err().code(),
+            ErrorCode::InternalError
+        );
+        element.files.delete(stored.file_id, None).await.unwrap();
+        assert_eq!(on_disk(element.root()), Vec::<PathBuf>::new());
+        assert_eq!(element.files.index().stats().await.unwrap().files, 0);
+        element.end().await;
+    }
 }
 
 #[tokio::test]

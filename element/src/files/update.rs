@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use element_api::{FileMetadata, MetadataValue};
 use jiff::Timestamp;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
+use super::unsettled::Bytes as Room;
 use super::upload::check_texts;
 use super::{FileError, Files, Inner};
 use crate::attr::{self, whole_microseconds};
@@ -42,9 +44,9 @@ impl RevisionMatch {
     /// [`FileError::PreconditionFailed`] when the file is at another revision.
     pub(super) fn check(&self, metadata: &FileMetadata) -> Result<(), FileError> {
         match self {
-            Self::OneOf(revisions) if !revisions.contains(&metadata.revision) => {
-                Err(FileError::PreconditionFailed { revision: metadata.revision })
-            }
+            Self::OneOf(revisions) if !revisions.contains(&metadata.revision) => Err(FileError::PreconditionFailed {
+                revision: metadata.revision,
+            }),
             Self::Any | Self::OneOf(_) => Ok(()),
         }
     }
@@ -78,12 +80,24 @@ impl Files {
     ///
     /// # Errors
     /// [`FileError::NotFound`], [`FileError::PreconditionFailed`], values that are not allowed, or what kept it from being written.
-    pub async fn update(&self, id: Uuid, patch: Patch, expected: Option<RevisionMatch>) -> Result<FileMetadata, FileError> {
+    pub async fn update(
+        &self,
+        id: Uuid,
+        patch: Patch,
+        expected: Option<RevisionMatch>,
+    ) -> Result<FileMetadata, FileError> {
         self.writable()?;
         let inner = Arc::clone(&self.inner);
         // On a task of its own: a client that goes away must not stop it halfway.
-        let task = self.inner.tasks.spawn(async move { inner.update(id, patch, expected).await });
-        task.await.unwrap_or_else(|error| Err(FileError::storage("change a file's metadata")(std::io::Error::other(error))))
+        let task = self
+            .inner
+            .tasks
+            .spawn(async move { inner.update(id, patch, expected).await }.in_current_span());
+        task.await.unwrap_or_else(|error| {
+            Err(FileError::storage("change a file's metadata")(std::io::Error::other(
+                error,
+            )))
+        })
     }
 }
 
@@ -102,14 +116,19 @@ impl Inner {
         metadata.revision += 1;
         metadata.updated_at = whole_microseconds(Timestamp::now()).max(metadata.updated_at);
         let attributes = attr::encode(&metadata).map_err(FileError::encoding(id))?;
-        let record = self.wal.begin(OperationType::FileUpdate, id, &path).await?;
-        if let Err(error) = self.store.replace_attributes(record.transaction_id, &path, attributes).await {
+        let record = self.begin(OperationType::FileUpdate, id, &path).await?;
+        if let Err(error) = self
+            .store
+            .replace_attributes(record.transaction_id, &path, attributes)
+            .await
+        {
             // Whether the new attributes stand is not known; whichever do are put in the database by recovery.
-            self.unsettled.keep(record);
+            self.unsettled.keep(record, Room::AsCounted);
             return Err(FileError::storage("write a file's attributes")(error));
         }
         let row = FileChange::Put(Box::new(metadata.clone()));
-        self.settle_or_keep(record.clone(), self.wal.settle(&record, Status::Committed, row, None)).await;
+        self.settle_or_keep(record.clone(), self.wal.settle(&record, Status::Committed, row, None))
+            .await;
         Ok(metadata)
     }
 }

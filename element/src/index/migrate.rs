@@ -31,8 +31,10 @@ macro_rules! entry {
 }
 
 /// Every version, oldest first. A version that was released is never edited.
-pub(super) const MIGRATIONS: [Entry; 2] =
-    [entry!(1, "0001_file_metadata", "file metadata"), entry!(2, "0002_wal", "write-ahead log")];
+pub(super) const MIGRATIONS: [Entry; 2] = [
+    entry!(1, "0001_file_metadata", "file metadata"),
+    entry!(2, "0002_wal", "write-ahead log"),
+];
 
 impl Entry {
     pub(super) const fn up(self, dialect: Dialect) -> &'static str {
@@ -77,7 +79,11 @@ pub struct MigrationStatus {
 impl MigrationStatus {
     /// The newest version applied.
     pub fn current(&self) -> Option<i64> {
-        self.versions.iter().filter(|(_, _, applied)| *applied).map(|(version, _, _)| *version).max()
+        self.versions
+            .iter()
+            .filter(|(_, _, applied)| *applied)
+            .map(|(version, _, _)| *version)
+            .max()
     }
 }
 
@@ -101,12 +107,19 @@ impl<'a> Step<'a> {
             && let Some(last) = applied.pop()
         {
             let is_last = |found: &&Migration| found.version == last && found.migration_type.is_down_migration();
-            let migration = migrator.iter().find(is_last).ok_or(MigrateError::VersionMissing(last))?;
+            let migration = migrator
+                .iter()
+                .find(is_last)
+                .ok_or(MigrateError::VersionMissing(last))?;
             connection.revert(&table, migration).await?;
         }
         connection.unlock().await?;
-        let versions = MIGRATIONS.iter().map(|entry| (entry.version, entry.name, applied.contains(&entry.version)));
-        Ok(MigrationStatus { versions: versions.collect() })
+        let versions = MIGRATIONS
+            .iter()
+            .map(|entry| (entry.version, entry.name, applied.contains(&entry.version)));
+        Ok(MigrationStatus {
+            versions: versions.collect(),
+        })
     }
 
     fn migrator(&self, table: &str) -> Migrator {
@@ -125,8 +138,12 @@ impl<'a> Step<'a> {
 }
 
 async fn versions<C: Migrate>(connection: &mut C, table: &str) -> Result<Vec<i64>, MigrateError> {
-    let mut versions: Vec<i64> =
-        connection.list_applied_migrations(table).await?.into_iter().map(|applied| applied.version).collect();
+    let mut versions: Vec<i64> = connection
+        .list_applied_migrations(table)
+        .await?
+        .into_iter()
+        .map(|applied| applied.version)
+        .collect();
     versions.sort_unstable();
     Ok(versions)
 }

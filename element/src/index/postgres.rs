@@ -1,12 +1,14 @@
 //! The PostgreSQL backend: a pool, transactions and rows. What the statements say is `sql`'s.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{Connection as _, Executor as _};
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::time::timeout;
 
 use super::migrate::{MigrationStatus, Step};
 use super::sql::{Parameter, Statement};
@@ -19,13 +21,32 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(900);
 /// A connection unused for longer is tried before it is used: the server may have gone meanwhile.
 const IDLE_BEFORE_PING: Duration = Duration::from_secs(1);
 
+/// A server that says nothing for so long while it has work of ours is given up. Rebuilds send their rows in batches, so no
+/// statement is meant to take longer.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// The one writer, and a migration or rebuild beside it.
+const WRITE_CONNECTIONS: u32 = 2;
+
+/// Writes have connections of their own, so that slow searches cannot hold them up.
 pub(super) struct Postgres {
-    pool: PgPool,
+    reads: PgPool,
+    writes: PgPool,
 }
 
 impl Postgres {
     pub(super) fn open(config: &DatabaseConfig) -> Result<Self, IndexError> {
-        let DatabaseConfig::Postgres { host, port, username, password, database, pool_size, ssl_mode, ssl_ca_cert, .. } = config
+        let DatabaseConfig::Postgres {
+            host,
+            port,
+            username,
+            password,
+            database,
+            pool_size,
+            ssl_mode,
+            ssl_ca_cert,
+            ..
+        } = config
         else {
             return Err(sqlx::Error::Configuration("no PostgreSQL server is configured".into()).into());
         };
@@ -40,48 +61,75 @@ impl Postgres {
         if let Some(path) = ssl_ca_cert {
             options = options.ssl_root_cert(path);
         }
-        let pool = PgPoolOptions::new()
-            .max_connections(*pool_size)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > IDLE_BEFORE_PING {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(options);
-        Ok(Self { pool })
+        let reads = pool_size.saturating_sub(WRITE_CONNECTIONS).max(1);
+        Ok(Self {
+            reads: pool(reads, options.clone()),
+            writes: pool(WRITE_CONNECTIONS, options),
+        })
     }
+}
+
+fn pool(connections: u32, options: PgConnectOptions) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for > IDLE_BEFORE_PING {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options)
+}
+
+/// Runs `work` on a connection of `pool`, which is thrown away when the server falls silent or `work` is cancelled midway.
+async fn on_connection<T>(
+    pool: &PgPool,
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+) -> Result<T, sqlx::Error> {
+    let mut connection = pool.acquire().await?;
+    match timeout(SILENCE, work(&mut connection)).await {
+        Ok(result) => result,
+        Err(elapsed) => {
+            connection.close_on_drop();
+            Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, elapsed)))
+        }
+    }
+}
+
+async fn transact(connection: &mut PgConnection, statements: &[Statement]) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    for statement in statements {
+        if statement.parameters.is_empty() {
+            transaction.execute(sqlx::raw_sql(statement.text())).await?;
+        } else {
+            transaction.execute(bound(statement)).await?;
+        }
+    }
+    transaction.commit().await
 }
 
 impl Backend for Postgres {
     fn transact<'a>(&'a self, statements: &'a [Statement]) -> BoxFuture<'a, Result<(), sqlx::Error>> {
-        Box::pin(async move {
-            let mut transaction = self.pool.begin().await?;
-            for statement in statements {
-                if statement.parameters.is_empty() {
-                    transaction.execute(sqlx::raw_sql(statement.text())).await?;
-                } else {
-                    transaction.execute(bound(statement)).await?;
-                }
-            }
-            transaction.commit().await
-        })
+        Box::pin(on_connection(&self.writes, async move |connection| {
+            transact(connection, statements).await
+        }))
     }
 
     fn fetch<'a>(&'a self, statement: &'a Statement) -> BoxFuture<'a, Result<Vec<String>, sqlx::Error>> {
         Box::pin(async move {
-            let rows = self.pool.fetch_all(bound(statement)).await?;
+            let fetch = async move |connection: &mut PgConnection| connection.fetch_all(bound(statement)).await;
+            let rows = on_connection(&self.reads, fetch).await?;
             rows.iter().map(|row| sqlx::Row::try_get(row, 0)).collect()
         })
     }
 
     fn migrate<'a>(&'a self, step: Step<'a>) -> BoxFuture<'a, Result<MigrationStatus, IndexError>> {
         Box::pin(async move {
-            let mut connection = self.pool.acquire().await?.detach();
+            let mut connection = self.writes.acquire().await?.detach();
             let result = step.run(&mut connection).await;
             connection.close().await?;
             result.map_err(|error| match error {
@@ -92,7 +140,10 @@ impl Backend for Postgres {
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.pool.close())
+        Box::pin(async {
+            self.reads.close().await;
+            self.writes.close().await;
+        })
     }
 }
 

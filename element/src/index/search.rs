@@ -97,7 +97,9 @@ impl FromStr for Cursor {
         let cursor: Self = serde_json::from_slice(&bytes).map_err(|_| InvalidCursor)?;
         let fits = match (cursor.sort, &cursor.key) {
             (Sort::FileSize, Key::Integer(_)) => true,
-            (Sort::CreatedAt, Key::Text(text)) => text.parse::<Timestamp>().is_ok(),
+            (Sort::CreatedAt, Key::Text(text)) => text
+                .parse::<Timestamp>()
+                .is_ok_and(|time| time_text(time) == *text && !text.starts_with('-')),
             (Sort::OriginalFilename, Key::Text(text)) => !text.contains('\0'),
             _ => false,
         };
@@ -150,7 +152,12 @@ impl Search {
 
     /// The cursor of a page that ends with `last`.
     pub(super) fn cursor_after(&self, last: &FileMetadata) -> Cursor {
-        Cursor { sort: self.sort, descending: self.descending, key: self.sort.key(last), id: last.file_id }
+        Cursor {
+            sort: self.sort,
+            descending: self.descending,
+            key: self.sort.key(last),
+            id: last.file_id,
+        }
     }
 
     /// The statement of the page, one row longer than the limit, and the one that counts all that match.
@@ -165,14 +172,23 @@ impl Search {
                 Key::Integer(number) => clauses.bind(Parameter::Integer(*number)),
                 Key::Text(text) => clauses.bind(Parameter::Text(text.clone())),
             };
-            let key = if self.sort == Sort::CreatedAt { sql.dialect.time(&key) } else { key };
+            let key = if self.sort == Sort::CreatedAt {
+                sql.dialect.time(&key)
+            } else {
+                key
+            };
             let id = clauses.bind(Parameter::Text(cursor.id.to_string()));
             let id = sql.dialect.id(&id);
-            clauses.conditions.push(format!("({column}, file_id) {comparison} ({key}, {id})"));
+            clauses
+                .conditions
+                .push(format!("({column}, file_id) {comparison} ({key}, {id})"));
         }
         let direction = if self.descending { "DESC" } else { "ASC" };
         let limit = clauses.bind(Parameter::Integer(i64::from(self.limit) + 1));
-        let text = format!("{} ORDER BY {column} {direction}, file_id {direction} LIMIT {limit}", clauses.text());
+        let text = format!(
+            "{} ORDER BY {column} {direction}, file_id {direction} LIMIT {limit}",
+            clauses.text()
+        );
         (sql.select_files(&text, clauses.parameters), count)
     }
 
@@ -186,14 +202,21 @@ impl Search {
         for (key, value) in &self.metadata {
             clauses.metadata(key, value);
         }
-        for (column, value) in [("created_by_username", &self.uploaded_by), ("content_type", &self.content_type)] {
+        for (column, value) in [
+            ("created_by_username", &self.uploaded_by),
+            ("content_type", &self.content_type),
+        ] {
             if let Some(value) = value {
                 clauses.compare(column, "=", Parameter::Text(value.clone()));
             }
         }
         for (comparison, size) in [(">=", self.min_size), ("<=", self.max_size)] {
             if let Some(size) = size {
-                clauses.compare("file_size", comparison, Parameter::Integer(i64::try_from(size).unwrap_or(i64::MAX)));
+                clauses.compare(
+                    "file_size",
+                    comparison,
+                    Parameter::Integer(i64::try_from(size).unwrap_or(i64::MAX)),
+                );
             }
         }
         for (comparison, time) in [(">=", self.created_after), ("<", self.created_before)] {
@@ -214,7 +237,11 @@ struct Clauses<'a> {
 
 impl<'a> Clauses<'a> {
     const fn new(sql: &'a Sql) -> Self {
-        Self { sql, conditions: Vec::new(), parameters: Vec::new() }
+        Self {
+            sql,
+            conditions: Vec::new(),
+            parameters: Vec::new(),
+        }
     }
 
     fn bind(&mut self, parameter: Parameter) -> String {
@@ -228,24 +255,36 @@ impl<'a> Clauses<'a> {
     }
 
     fn text(&self) -> String {
-        if self.conditions.is_empty() { String::new() } else { format!("WHERE {}", self.conditions.join(" AND ")) }
+        if self.conditions.is_empty() {
+            String::new()
+        } else {
+            format!("WHERE {}", self.conditions.join(" AND "))
+        }
     }
 
     /// Words hold only letters and digits, so they need no quoting inside a query of either kind.
     fn words(&mut self, words: &[String]) {
         let (query, condition): (Vec<_>, fn(&str, &str) -> String) = match self.sql.dialect {
-            Dialect::Postgres => (words.iter().map(|word| format!("'{word}':*")).collect(), |_, parameter| {
-                format!("array_to_tsvector(string_to_array(search_text, ' ')) @@ {parameter}::tsquery")
-            }),
-            Dialect::Sqlite => (words.iter().map(|word| format!("\"{word}\"*")).collect(), |prefix, parameter| {
-                format!("rowid IN (SELECT rowid FROM {prefix}fm_text WHERE {prefix}fm_text MATCH {parameter})")
-            }),
+            Dialect::Postgres => (
+                words.iter().map(|word| format!("'{word}':*")).collect(),
+                |_, parameter| format!("array_to_tsvector(string_to_array(search_text, ' ')) @@ {parameter}::tsquery"),
+            ),
+            Dialect::Sqlite => (
+                words.iter().map(|word| format!("\"{word}\"*")).collect(),
+                |prefix, parameter| {
+                    format!("rowid IN (SELECT rowid FROM {prefix}fm_text WHERE {prefix}fm_text MATCH {parameter})")
+                },
+            ),
         };
         if query.is_empty() || words.iter().any(|word| word.len() >= MAX_WORD_BYTES) {
             self.conditions.push("1 = 0".to_owned());
             return;
         }
-        let joint = if self.sql.dialect == Dialect::Postgres { " & " } else { " AND " };
+        let joint = if self.sql.dialect == Dialect::Postgres {
+            " & "
+        } else {
+            " AND "
+        };
         let parameter = self.bind(Parameter::Text(query.join(joint)));
         self.conditions.push(condition(&self.sql.prefix, &parameter));
     }
@@ -258,7 +297,9 @@ impl<'a> Clauses<'a> {
             }
             Dialect::Sqlite => {
                 let parameter = self.bind(Parameter::Text(tag.to_owned()));
-                self.conditions.push(format!("EXISTS (SELECT 1 FROM json_each(tags) WHERE value = {parameter})"));
+                self.conditions.push(format!(
+                    "EXISTS (SELECT 1 FROM json_each(tags) WHERE value = {parameter})"
+                ));
             }
         }
     }
@@ -296,7 +337,10 @@ const MAX_WORD_BYTES: usize = 2000;
 pub(super) fn text_of(file: &FileMetadata) -> String {
     let parts = [Some(file.original_filename.as_str()), file.description.as_deref()];
     let parts = parts.into_iter().flatten().chain(file.tags.iter().map(String::as_str));
-    let mut found: Vec<String> = parts.flat_map(words).filter(|word| word.len() < MAX_WORD_BYTES).collect();
+    let mut found: Vec<String> = parts
+        .flat_map(words)
+        .filter(|word| word.len() < MAX_WORD_BYTES)
+        .collect();
     found.dedup();
     found.join(" ")
 }

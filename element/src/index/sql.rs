@@ -33,7 +33,10 @@ pub(super) struct Statement {
 
 impl Statement {
     pub(super) fn new(sql: impl Into<Arc<str>>, parameters: Vec<Parameter>) -> Self {
-        Self { sql: sql.into(), parameters }
+        Self {
+            sql: sql.into(),
+            parameters,
+        }
     }
 
     /// The text for sqlx. It holds only our own words and a validated [`TablePrefix`].
@@ -106,7 +109,7 @@ impl Dialect {
     /// A relation with `columns`, one row for each object of the JSON array `$1`.
     fn records(self, table: &str, columns: &[(&str, Kind)]) -> String {
         match self {
-            Self::Postgres => format!("jsonb_populate_recordset(NULL::{table}, $1::jsonb)"),
+            Self::Postgres => format!("json_populate_recordset(NULL::{table}, $1::json)"),
             Self::Sqlite => {
                 let list = columns.iter().map(|(name, kind)| match kind {
                     Kind::Plain => format!("value->>'$.{name}' AS {name}"),
@@ -121,14 +124,20 @@ impl Dialect {
     fn select(self, columns: &[(&str, Kind)], source: &str) -> String {
         match self {
             Self::Postgres => {
-                format!("SELECT row_to_json(found)::text FROM (SELECT {} FROM {source}) AS found", names(columns))
+                format!(
+                    "SELECT row_to_json(found)::text FROM (SELECT {} FROM {source}) AS found",
+                    names(columns)
+                )
             }
             Self::Sqlite => {
                 let list = columns.iter().map(|(name, kind)| match kind {
                     Kind::Plain => format!("'{name}', {name}"),
                     Kind::Json => format!("'{name}', json({name})"),
                 });
-                format!("SELECT json_object({}) FROM {source}", list.collect::<Vec<_>>().join(", "))
+                format!(
+                    "SELECT json_object({}) FROM {source}",
+                    list.collect::<Vec<_>>().join(", ")
+                )
             }
         }
     }
@@ -204,20 +213,31 @@ impl Sql {
 
     pub(super) fn get(&self, id: Uuid) -> Statement {
         let condition = self.dialect.id("$1");
-        self.select_files(&format!("WHERE file_id = {condition}"), vec![Parameter::Text(id.to_string())])
+        self.select_files(
+            &format!("WHERE file_id = {condition}"),
+            vec![Parameter::Text(id.to_string())],
+        )
     }
 
     /// Selects files as JSON; `clauses` begin with WHERE, ORDER BY or LIMIT.
     pub(super) fn select_files(&self, clauses: &str, parameters: Vec<Parameter>) -> Statement {
-        Statement::new(self.dialect.select(&FILE_COLUMNS, &format!("{} {clauses}", self.files)), parameters)
+        Statement::new(
+            self.dialect.select(&FILE_COLUMNS, &format!("{} {clauses}", self.files)),
+            parameters,
+        )
     }
 
     pub(super) fn count_files(&self, clauses: &str, parameters: Vec<Parameter>) -> Statement {
-        Statement::new(format!("SELECT CAST(count(*) AS TEXT) FROM {} {clauses}", self.files), parameters)
+        Statement::new(
+            format!("SELECT CAST(count(*) AS TEXT) FROM {} {clauses}", self.files),
+            parameters,
+        )
     }
 
     pub(super) fn stats(&self) -> Statement {
-        let Self { files, wal, dialect, .. } = self;
+        let Self {
+            files, wal, dialect, ..
+        } = self;
         let object = dialect.json_object();
         Statement::new(
             format!(
@@ -266,7 +286,10 @@ impl Sql {
         let (given_ids, given_paths) = self.dialect.lists();
         Statement::new(
             format!("DELETE FROM {table} WHERE file_id IN {given_ids} AND storage_path IN {given_paths}"),
-            vec![Parameter::Text(json!(ids).to_string()), Parameter::Text(json!(paths).to_string())],
+            vec![
+                Parameter::Text(json!(ids).to_string()),
+                Parameter::Text(json!(paths).to_string()),
+            ],
         )
     }
 
@@ -293,13 +316,24 @@ impl Sql {
     }
 
     pub(super) fn wal_since(&self, since: Timestamp) -> Statement {
-        let source = format!("{} WHERE started_at >= {} ORDER BY started_at", self.wal, self.dialect.time("$1"));
-        Statement::new(self.dialect.select(&WAL_COLUMNS, &source), vec![Parameter::Text(time_text(since))])
+        let time = self.dialect.time("$1");
+        let source = format!(
+            "{} WHERE started_at >= {time} OR completed_at >= {time} OR status = 'pending' ORDER BY started_at",
+            self.wal
+        );
+        Statement::new(
+            self.dialect.select(&WAL_COLUMNS, &source),
+            vec![Parameter::Text(time_text(since))],
+        )
     }
 
     pub(super) fn wal_prune(&self, before: Timestamp) -> Statement {
         Statement::new(
-            format!("DELETE FROM {} WHERE completed_at < {}", self.wal, self.dialect.time("$1")),
+            format!(
+                "DELETE FROM {} WHERE completed_at < {}",
+                self.wal,
+                self.dialect.time("$1")
+            ),
             vec![Parameter::Text(time_text(before))],
         )
     }
@@ -317,18 +351,30 @@ impl Sql {
         let Self { prefix, shadow, .. } = self;
         let mut statements = vec![Statement::new(format!("DROP TABLE IF EXISTS {shadow}"), Vec::new())];
         if self.dialect == Dialect::Sqlite {
-            statements.insert(0, Statement::new(format!("DROP TABLE IF EXISTS {prefix}shadow_fm_text"), Vec::new()));
+            statements.insert(
+                0,
+                Statement::new(format!("DROP TABLE IF EXISTS {prefix}shadow_fm_text"), Vec::new()),
+            );
         }
         statements
     }
 
-    pub(super) fn shadow_fill(&self, files: &[FileMetadata], gone: &[(Uuid, String)]) -> Result<[Statement; 2], IndexError> {
-        Ok([self.put_files_into(&self.shadow, files)?, self.remove_files_from(&self.shadow, gone)])
+    pub(super) fn shadow_fill(
+        &self,
+        files: &[FileMetadata],
+        gone: &[(Uuid, String)],
+    ) -> Result<[Statement; 2], IndexError> {
+        Ok([
+            self.put_files_into(&self.shadow, files)?,
+            self.remove_files_from(&self.shadow, gone),
+        ])
     }
 
     /// PostgreSQL swaps names. SQLite cannot rename an index, so there the rows move, in the same single transaction.
     pub(super) fn shadow_swap(&self) -> Vec<Statement> {
-        let Self { files, shadow, prefix, .. } = self;
+        let Self {
+            files, shadow, prefix, ..
+        } = self;
         let plain = |sql: String| Statement::new(sql, Vec::new());
         match self.dialect {
             Dialect::Postgres => {
@@ -337,7 +383,9 @@ impl Sql {
                     plain(format!("ALTER TABLE {shadow} RENAME TO {files}")),
                 ];
                 statements.extend(
-                    FILE_INDEXES.iter().map(|name| plain(format!("ALTER INDEX {prefix}shadow_{name} RENAME TO {prefix}{name}"))),
+                    FILE_INDEXES
+                        .iter()
+                        .map(|name| plain(format!("ALTER INDEX {prefix}shadow_{name} RENAME TO {prefix}{name}"))),
                 );
                 statements
             }
@@ -371,8 +419,19 @@ const FILE_INDEXES: [&str; 9] = [
 /// The metadata as a row: every column present, times with all their digits, and what search needs.
 fn file_row(file: &FileMetadata) -> Result<Value, IndexError> {
     let mut row = object(file)?;
-    set_times(&mut row, &[("created_at", Some(file.created_at)), ("updated_at", Some(file.updated_at)), ("expires_at", file.expires_at)]);
-    let metadata_text: BTreeMap<_, _> = file.metadata.iter().map(|(key, value)| (key, value.as_text())).collect();
+    set_times(
+        &mut row,
+        &[
+            ("created_at", Some(file.created_at)),
+            ("updated_at", Some(file.updated_at)),
+            ("expires_at", file.expires_at),
+        ],
+    );
+    let metadata_text: BTreeMap<_, _> = file
+        .metadata
+        .iter()
+        .map(|(key, value)| (key, value.as_text()))
+        .collect();
     row.insert("metadata_text".to_owned(), json!(metadata_text));
     row.insert("search_text".to_owned(), super::search::text_of(file).into());
     Ok(Value::Object(row))
@@ -380,7 +439,13 @@ fn file_row(file: &FileMetadata) -> Result<Value, IndexError> {
 
 fn wal_row(record: &WalRecord) -> Result<Value, IndexError> {
     let mut row = object(record)?;
-    set_times(&mut row, &[("started_at", Some(record.started_at)), ("completed_at", record.completed_at)]);
+    set_times(
+        &mut row,
+        &[
+            ("started_at", Some(record.started_at)),
+            ("completed_at", record.completed_at),
+        ],
+    );
     Ok(Value::Object(row))
 }
 

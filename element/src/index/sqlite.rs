@@ -15,14 +15,19 @@ use super::{Backend, IndexError};
 /// The database's file below the storage root.
 const FILE: &str = ".artstore/element.db";
 
-/// One writes at a time, the others read.
-const CONNECTIONS: u32 = 4;
+/// Connections that read.
+const READ_CONNECTIONS: u32 = 4;
+
+/// Connections that write; they take turns by SQLite's own lock.
+const WRITE_CONNECTIONS: u32 = 2;
 
 /// How long a statement waits for another's write to end.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Writes have connections of their own, so that slow searches cannot hold them up.
 pub(super) struct Sqlite {
-    pool: SqlitePool,
+    reads: SqlitePool,
+    writes: SqlitePool,
 }
 
 impl Sqlite {
@@ -38,7 +43,11 @@ impl Sqlite {
             // A commit is durable when it returns, as the contract asks; NORMAL would only promise consistency.
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT);
-        Ok(Self { pool: SqlitePoolOptions::new().max_connections(CONNECTIONS).connect_lazy_with(options) })
+        let pool = |connections| SqlitePoolOptions::new().max_connections(connections);
+        Ok(Self {
+            reads: pool(READ_CONNECTIONS).connect_lazy_with(options.clone()),
+            writes: pool(WRITE_CONNECTIONS).connect_lazy_with(options),
+        })
     }
 }
 
@@ -46,7 +55,7 @@ impl Backend for Sqlite {
     fn transact<'a>(&'a self, statements: &'a [Statement]) -> BoxFuture<'a, Result<(), sqlx::Error>> {
         Box::pin(async move {
             // IMMEDIATE takes the write lock first, so that two writers wait for each other instead of failing midway.
-            let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
+            let mut transaction = self.writes.begin_with("BEGIN IMMEDIATE").await?;
             for statement in statements {
                 if statement.parameters.is_empty() {
                     transaction.execute(sqlx::raw_sql(statement.text())).await?;
@@ -60,14 +69,14 @@ impl Backend for Sqlite {
 
     fn fetch<'a>(&'a self, statement: &'a Statement) -> BoxFuture<'a, Result<Vec<String>, sqlx::Error>> {
         Box::pin(async move {
-            let rows = self.pool.fetch_all(bound(statement)).await?;
+            let rows = self.reads.fetch_all(bound(statement)).await?;
             rows.iter().map(|row| sqlx::Row::try_get(row, 0)).collect()
         })
     }
 
     fn migrate<'a>(&'a self, step: Step<'a>) -> BoxFuture<'a, Result<MigrationStatus, IndexError>> {
         Box::pin(async move {
-            let mut connection = self.pool.acquire().await?.detach();
+            let mut connection = self.writes.acquire().await?.detach();
             let result = step.run(&mut connection).await;
             connection.close().await?;
             result.map_err(|error| IndexError::Migration(Arc::new(error)))
@@ -75,7 +84,10 @@ impl Backend for Sqlite {
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(self.pool.close())
+        Box::pin(async {
+            self.reads.close().await;
+            self.writes.close().await;
+        })
     }
 }
 

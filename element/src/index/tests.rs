@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-use super::{Change, FileChange, Index, TablePrefix};
+use super::{Change, FileChange, Index, IndexError, TablePrefix};
 use crate::config::DatabaseConfig;
 use crate::wal::{OperationType, Status, Wal};
 
@@ -26,7 +26,10 @@ struct PostgresDatabase {
 
 impl TestDatabase {
     pub(crate) fn sqlite() -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), postgres: None }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            postgres: None,
+        }
     }
 
     pub(crate) async fn postgres() -> Self {
@@ -36,9 +39,15 @@ impl TestDatabase {
         let server: sqlx::postgres::PgConnectOptions = url.parse().unwrap();
         let name = format!("index_test_{}", Uuid::new_v4().simple());
         let mut connection = server.connect().await.unwrap();
-        connection.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+        connection
+            .execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .await
+            .unwrap();
         let postgres = PostgresDatabase { server, name };
-        Self { folder: tempfile::tempdir().unwrap(), postgres: Some(postgres) }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            postgres: Some(postgres),
+        }
     }
 
     pub(crate) async fn both() -> [Self; 2] {
@@ -81,7 +90,10 @@ impl TestDatabase {
         use sqlx::{ConnectOptions as _, Executor as _};
         if let Some(PostgresDatabase { server, name }) = &self.postgres {
             let mut connection = server.connect().await.unwrap();
-            connection.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).await.unwrap();
+            connection
+                .execute(sqlx::AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)")))
+                .await
+                .unwrap();
         }
     }
 }
@@ -104,23 +116,42 @@ pub(crate) fn file(number: u32) -> FileMetadata {
         storage_filename: format!("report_{id}.pdf"),
         storage_path: format!("2023/11/14/22/report_{id}.pdf"),
         file_size: u64::from(number) * 1000,
-        content_type: if number.is_multiple_of(2) { "application/pdf".into() } else { "text/plain".into() },
+        content_type: if number.is_multiple_of(2) {
+            "application/pdf".into()
+        } else {
+            "text/plain".into()
+        },
         checksum: format!("{number:064x}"),
         created_at,
         updated_at: created_at,
         created_by_id: "u-1".into(),
-        created_by_username: if number.is_multiple_of(3) { "alice".into() } else { "bob".into() },
+        created_by_username: if number.is_multiple_of(3) {
+            "alice".into()
+        } else {
+            "bob".into()
+        },
         created_by_fullname: number.is_multiple_of(5).then(|| "Ж \"quoted\" \\ name".into()),
         description: number.is_multiple_of(4).then(|| "годовой Отчёт, final".into()),
         version: Some("v1".into()),
         tags: vec![format!("tag{}", number % 3), "common".into()],
         metadata: BTreeMap::from([
             ("case".to_owned(), MetadataValue::Number(number.into())),
-            ("ratio".to_owned(), MetadataValue::Number(serde_json::Number::from_f64(100.0).unwrap())),
+            (
+                "ratio".to_owned(),
+                MetadataValue::Number(serde_json::Number::from_f64(100.0).unwrap()),
+            ),
+            (
+                "large".to_owned(),
+                MetadataValue::Number(serde_json::Number::from_f64(1e17).unwrap()),
+            ),
             ("open".to_owned(), MetadataValue::Bool(true)),
             ("it's \"a\" key".to_owned(), MetadataValue::Text("1e300".into())),
         ]),
-        retention_policy: if number.is_multiple_of(2) { RetentionPolicy::Permanent } else { RetentionPolicy::Temporary },
+        retention_policy: if number.is_multiple_of(2) {
+            RetentionPolicy::Permanent
+        } else {
+            RetentionPolicy::Temporary
+        },
         ttl_days: Some(30),
         expires_at: Some(created_at),
         revision: i64::from(number),
@@ -129,18 +160,32 @@ pub(crate) fn file(number: u32) -> FileMetadata {
 
 pub(crate) async fn put(index: &Index, file: &FileMetadata) {
     let wal = Wal::new(index.clone(), "test".into());
-    let record = wal.begin(OperationType::FileCreate, file.file_id, &file.storage_path).await.unwrap();
-    wal.settle(&record, Status::Committed, FileChange::Put(Box::new(file.clone())), None).await.unwrap();
+    let record = wal.record(OperationType::FileCreate, file.file_id, &file.storage_path);
+    wal.put(&record).await.unwrap();
+    wal.settle(
+        &record,
+        Status::Committed,
+        FileChange::Put(Box::new(file.clone())),
+        None,
+    )
+    .await
+    .unwrap();
 }
 
 /// Every table and index of the database.
 async fn names(database: &TestDatabase) -> BTreeSet<String> {
     let sql = match &database.postgres {
         None => "SELECT name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'",
-        Some(_) => "SELECT relname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'public'",
+        Some(_) => {
+            "SELECT relname::text FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE nspname = 'public'"
+        }
     };
     let index = database.open("names_");
-    let rows = index.backend.fetch(&super::Statement::new(sql, Vec::new())).await.unwrap();
+    let rows = index
+        .backend
+        .fetch(&super::Statement::new(sql, Vec::new()))
+        .await
+        .unwrap();
     index.close().await;
     rows.into_iter().collect()
 }
@@ -149,7 +194,7 @@ async fn names(database: &TestDatabase) -> BTreeSet<String> {
 async fn migrations_go_up_and_down_for_two_prefixes_in_one_database() {
     for database in TestDatabase::both().await {
         let (one, two) = (database.open("storage_elem_01_"), database.open("storage_elem_02_"));
-        assert_eq!(one.schema_version().await.unwrap(), None);
+        assert_eq!(one.migration_status().await.unwrap().current(), None);
         assert_eq!(one.migrate_up().await.unwrap().current(), Some(2));
         assert_eq!(two.migrate_up().await.unwrap().current(), Some(2));
         put(&one, &file(1)).await;
@@ -161,8 +206,16 @@ async fn migrations_go_up_and_down_for_two_prefixes_in_one_database() {
         assert_eq!(one.migrate_down().await.unwrap().current(), Some(1));
         assert_eq!(one.migrate_down().await.unwrap().current(), None);
         assert_eq!(one.migrate_down().await.unwrap().current(), None);
-        let left: Vec<_> = names(&database).await.into_iter().filter(|name| name.starts_with("storage_elem_01_")).collect();
-        assert!(left.iter().all(|name| name.starts_with("storage_elem_01_schema_migrations")), "{left:?}");
+        let left: Vec<_> = names(&database)
+            .await
+            .into_iter()
+            .filter(|name| name.starts_with("storage_elem_01_"))
+            .collect();
+        assert!(
+            left.iter()
+                .all(|name| name.starts_with("storage_elem_01_schema_migrations")),
+            "{left:?}"
+        );
         assert_eq!(one.migrate_up().await.unwrap().current(), Some(2));
         assert_eq!(names(&database).await, both);
         assert_eq!(two.stats().await.unwrap().files, 0);
@@ -175,7 +228,9 @@ async fn migrations_go_up_and_down_for_two_prefixes_in_one_database() {
 #[tokio::test]
 async fn migrations_of_many_elements_at_once_all_succeed() {
     for database in TestDatabase::both().await {
-        let indexes: Vec<_> = (0..4).map(|number| database.open(&format!("storage_elem_{number}_"))).collect();
+        let indexes: Vec<_> = (0..4)
+            .map(|number| database.open(&format!("storage_elem_{number}_")))
+            .collect();
         for result in futures::future::join_all(indexes.iter().map(Index::migrate_up)).await {
             assert_eq!(result.unwrap().current(), Some(2));
         }
@@ -192,7 +247,12 @@ async fn stored_file_reads_back_equal_field_by_field() {
         let index = database.migrated().await;
         for number in 1..=6 {
             put(&index, &file(number)).await;
-            assert_eq!(index.get(file(number).file_id).await.unwrap(), Some(file(number)), "{}", index.kind());
+            assert_eq!(
+                index.get(file(number).file_id).await.unwrap(),
+                Some(file(number)),
+                "{}",
+                index.kind()
+            );
         }
         let mut bare = file(7);
         (bare.ttl_days, bare.expires_at, bare.version) = (None, None, None);
@@ -225,12 +285,16 @@ async fn one_refused_change_fails_alone() {
     for database in TestDatabase::both().await {
         let index = database.migrated().await;
         let wal = Wal::new(index.clone(), "test".into());
-        let record = wal.begin(OperationType::FileCreate, Uuid::nil(), "a").await.unwrap();
+        let record = wal.record(OperationType::FileCreate, Uuid::nil(), "a");
+        wal.put(&record).await.unwrap();
         // No database takes more than 63 bits of size.
         let mut bad = file(1);
         bad.file_size = u64::MAX;
         bad.original_filename = "\0".into();
-        let bad = Change { record: record.clone(), file: FileChange::Put(Box::new(bad)) };
+        let bad = Change {
+            record: record.clone(),
+            file: FileChange::Put(Box::new(bad)),
+        };
         let good = file(2);
         let (bad, ()) = futures::join!(index.change(bad), put(&index, &good));
         if index.kind() == "postgres" {
@@ -250,7 +314,8 @@ async fn removal_spares_a_row_that_is_about_another_path() {
         put(&index, &file(1)).await;
         let id = file(1).file_id;
         for (path, remains) in [("2020/01/01/00/other".to_owned(), true), (file(1).storage_path, false)] {
-            let record = wal.begin(OperationType::FileDelete, id, &path).await.unwrap();
+            let record = wal.record(OperationType::FileDelete, id, &path);
+            wal.put(&record).await.unwrap();
             let gone = FileChange::Remove { id, storage_path: path };
             wal.settle(&record, Status::Committed, gone, None).await.unwrap();
             assert_eq!(index.get(id).await.unwrap().is_some(), remains);
@@ -265,14 +330,20 @@ async fn pending_entries_are_listed_until_they_are_settled_and_pruned_after() {
     for database in TestDatabase::both().await {
         let index = database.migrated().await;
         let wal = Wal::new(index.clone(), "pod-1".into());
-        let record = wal.begin(OperationType::FileDelete, Uuid::from_u128(5), "2024/a").await.unwrap();
-        assert_eq!(index.pending().await.unwrap(), [record.clone()]);
+        let record = wal.record(OperationType::FileDelete, Uuid::from_u128(5), "2024/a");
+        wal.put(&record).await.unwrap();
+        assert_eq!(index.pending().await.unwrap(), std::slice::from_ref(&record));
         assert!(index.stats().await.unwrap().wal_oldest_seconds.is_some());
-        wal.settle(&record, Status::RolledBack, FileChange::Keep, Some("why".into())).await.unwrap();
+        wal.settle(&record, Status::RolledBack, FileChange::Keep, Some("why".into()))
+            .await
+            .unwrap();
         assert_eq!(index.pending().await.unwrap(), []);
         let logged = index.logged_since(record.started_at).await.unwrap();
         assert_eq!(logged[0].error_message.as_deref(), Some("why"));
-        index.prune_log(Timestamp::now() + jiff::SignedDuration::from_secs(60)).await.unwrap();
+        index
+            .prune_log(Timestamp::now() + jiff::SignedDuration::from_secs(60))
+            .await
+            .unwrap();
         assert_eq!(index.logged_since(record.started_at).await.unwrap(), []);
         index.close().await;
         database.drop().await;
@@ -290,16 +361,39 @@ async fn swapped_shadow_replaces_rows_and_keeps_every_name() {
             index.shadow_create().await.unwrap();
             index.shadow_fill(&[file(2), file(3)], &[]).await.unwrap();
         }
-        index.shadow_fill(&[], &[(file(3).file_id, file(3).storage_path)]).await.unwrap();
+        index
+            .shadow_fill(&[], &[(file(3).file_id, file(3).storage_path)])
+            .await
+            .unwrap();
         assert_eq!(index.get(file(1).file_id).await.unwrap(), Some(file(1)));
         index.shadow_swap().await.unwrap();
         assert_eq!(index.get(file(1).file_id).await.unwrap(), None);
         assert_eq!(index.get(file(2).file_id).await.unwrap(), Some(file(2)));
         assert_eq!(index.stats().await.unwrap().files, 1);
         assert_eq!(names(&database).await, before);
-        assert_eq!(search::found(&index, super::Search { q: Some("report".into()), ..search::all() }).await, [2]);
+        assert_eq!(
+            search::found(
+                &index,
+                super::Search {
+                    q: Some("report".into()),
+                    ..search::all()
+                }
+            )
+            .await,
+            [2]
+        );
         put(&index, &file(4)).await;
-        assert_eq!(search::found(&index, super::Search { q: Some("report".into()), ..search::all() }).await, [2, 4]);
+        assert_eq!(
+            search::found(
+                &index,
+                super::Search {
+                    q: Some("report".into()),
+                    ..search::all()
+                }
+            )
+            .await,
+            [2, 4]
+        );
         index.close().await;
         database.drop().await;
     }
@@ -321,7 +415,7 @@ async fn server_that_is_away_gives_unavailable() {
     let folder = tempfile::tempdir().unwrap();
     let index = Index::open(&config, folder.path()).unwrap();
     let error = index.ping().await.unwrap_err();
-    assert!(matches!(error, super::IndexError::Unavailable(_)), "{error:?}");
+    assert!(matches!(error, IndexError::Unavailable(_)), "{error:?}");
     assert!(!format!("{error:?} {error}").contains("secret-word"));
 }
 

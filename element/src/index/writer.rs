@@ -60,7 +60,10 @@ impl Writer {
     /// Returns when the change is durable.
     pub(super) async fn submit(&self, change: Change) -> Result<(), IndexError> {
         let (reply, answer) = oneshot::channel();
-        self.sender.send(Request::Change(Box::new(change), reply)).await.map_err(|_| IndexError::Stopped)?;
+        self.sender
+            .send(Request::Change(Box::new(change), reply))
+            .await
+            .map_err(|_| IndexError::Stopped)?;
         answer.await.map_err(|_| IndexError::Stopped)?
     }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock, statvfs};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
@@ -23,6 +23,9 @@ const LOCK: &str = ".artstore/lock";
 
 /// Folders remembered as durable. There is a new one every hour; a client cannot make this grow.
 const MAX_KNOWN_FOLDERS: usize = 1024;
+
+/// Searches by name that run at once.
+const MAX_WALKS: usize = 4;
 
 /// Files in flight between the walking thread and whoever takes them.
 const WALK_AHEAD: usize = 1024;
@@ -47,6 +50,15 @@ pub struct Space {
     pub available: u64,
 }
 
+/// Which parts of a file stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts {
+    /// The data file.
+    pub content: bool,
+    /// The attr file.
+    pub attributes: bool,
+}
+
 /// Files below one folder; clones share it.
 #[derive(Clone)]
 pub struct LocalStore {
@@ -57,6 +69,8 @@ struct Inner {
     root: PathBuf,
     threads: Arc<WriterThreads>,
     known_folders: Mutex<HashSet<PathBuf>>,
+    /// Walks over all names are long; only a few run at once.
+    walks: Semaphore,
     /// Held until the store is dropped.
     _lock: File,
 }
@@ -71,9 +85,13 @@ impl LocalStore {
         let threads = WriterThreads::start().map_err(|error| OpenStoreError::Folder(folder.clone(), error))?;
         let lock = threads
             .run(move || {
-                fs::create_dir_all(&root)?;
+                create_root(&root)?;
                 durable::create_folders(&root, Path::new(TEMPORARY))?;
-                let lock = File::options().write(true).create(true).truncate(false).open(root.join(LOCK))?;
+                let lock = File::options()
+                    .write(true)
+                    .create(true)
+                    .truncate(false)
+                    .open(root.join(LOCK))?;
                 match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
                     Ok(()) => Ok(Some(lock)),
                     Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
@@ -83,7 +101,13 @@ impl LocalStore {
             .await
             .map_err(|error| OpenStoreError::Folder(folder.clone(), error))?
             .ok_or_else(|| OpenStoreError::InUse(folder.clone()))?;
-        let inner = Inner { root: folder, threads: Arc::new(threads), known_folders: Mutex::default(), _lock: lock };
+        let inner = Inner {
+            root: folder,
+            threads: Arc::new(threads),
+            known_folders: Mutex::default(),
+            walks: Semaphore::new(MAX_WALKS),
+            _lock: lock,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -109,7 +133,12 @@ impl LocalStore {
     }
 
     /// Replaces the attributes of a file as a whole.
-    pub async fn replace_attributes(&self, transaction: Uuid, storage_path: &str, attributes: Vec<u8>) -> io::Result<()> {
+    pub async fn replace_attributes(
+        &self,
+        transaction: Uuid,
+        storage_path: &str,
+        attributes: Vec<u8>,
+    ) -> io::Result<()> {
         let (inner, places) = (Arc::clone(&self.inner), self.inner.places(storage_path)?);
         self.inner
             .threads
@@ -122,18 +151,35 @@ impl LocalStore {
             .await
     }
 
-    /// Removes a file: the attributes, and only when that is durable the content. What is gone already is no error.
+    /// Removes a file: the attributes, and only when that is durable the content. What is gone already is no error, but its
+    /// going is made durable too.
     pub async fn remove(&self, storage_path: &str) -> io::Result<()> {
         let places = self.inner.places(storage_path)?;
         self.inner
             .threads
             .run(move || {
                 for path in [&places.attributes, &places.content] {
-                    if durable::remove(path)? {
-                        durable::sync_parent(path)?;
+                    durable::remove(path)?;
+                    match durable::sync_parent(path) {
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                        synced => synced?,
                     }
                 }
                 Ok(())
+            })
+            .await
+    }
+
+    /// Makes durable what stands at `storage_path`: content, attributes and their names.
+    pub async fn confirm(&self, storage_path: &str) -> io::Result<()> {
+        let places = self.inner.places(storage_path)?;
+        self.inner
+            .threads
+            .run(move || {
+                for path in [&places.content, &places.attributes] {
+                    durable::sync_file(&File::open(path)?)?;
+                }
+                durable::sync_parent(&places.attributes)
             })
             .await
     }
@@ -159,7 +205,12 @@ impl LocalStore {
             .run(move || {
                 let mut removed = 0;
                 for entry in fs::read_dir(&folder)? {
-                    durable::remove(&entry?.path())?;
+                    let entry = entry?;
+                    if entry.file_type()?.is_dir() {
+                        tracing::warn!(path = ?entry.path(), "found a folder among the temporary files");
+                        continue;
+                    }
+                    durable::remove(&entry.path())?;
                     removed += 1;
                 }
                 durable::sync_folder(&folder)?;
@@ -168,14 +219,28 @@ impl LocalStore {
             .await
     }
 
-    /// The attributes beside `storage_path`, and the size of the content there; none when either is missing.
+    /// Which parts of a file stand.
+    pub async fn parts(&self, storage_path: &str) -> io::Result<Parts> {
+        let places = self.inner.places(storage_path)?;
+        read(move || {
+            Ok(Parts {
+                content: fs::exists(&places.content)?,
+                attributes: fs::exists(&places.attributes)?,
+            })
+        })
+        .await
+    }
+
+    /// The attributes beside `storage_path`; none when they or the content are missing.
     pub async fn attributes(&self, storage_path: &str) -> io::Result<Option<Vec<u8>>> {
         let places = self.inner.places(storage_path)?;
-        read(move || match (fs::metadata(&places.content), fs::read(&places.attributes)) {
-            (Ok(_), Ok(bytes)) => Ok(Some(bytes)),
-            (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            (Err(error), _) | (_, Err(error)) => Err(error),
-        })
+        read(
+            move || match (fs::metadata(&places.content), fs::read(&places.attributes)) {
+                (Ok(_), Ok(bytes)) => Ok(Some(bytes)),
+                (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                (Err(error), _) | (_, Err(error)) => Err(error),
+            },
+        )
         .await
     }
 
@@ -187,6 +252,7 @@ impl LocalStore {
 
     /// Finds a file's path without the database. An id of ours tells its folder; any other means a walk over all names.
     pub async fn locate(&self, id: Uuid) -> io::Result<Option<String>> {
+        let _permit = self.inner.walks.acquire().await.map_err(io::Error::other)?;
         let root = self.inner.root.clone();
         let folder = id.get_timestamp().and_then(|time| {
             let (seconds, nanoseconds) = time.to_unix();
@@ -219,6 +285,18 @@ impl LocalStore {
     }
 }
 
+/// Makes the storage folder and whatever leads to it, durably.
+fn create_root(root: &Path) -> io::Result<()> {
+    let stands = root.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new(""));
+    let missing = root.strip_prefix(stands).unwrap_or(Path::new(""));
+    let stands = if stands.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        stands
+    };
+    durable::create_folders(stands, missing)
+}
+
 /// Runs a read off the async threads, apart from the writers'.
 async fn read<T: Send + 'static>(job: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     spawn_blocking(job).await.map_err(io::Error::other)?
@@ -244,7 +322,10 @@ impl Inner {
     fn places(&self, storage_path: &str) -> io::Result<Places> {
         let relative = Path::new(storage_path);
         if !relative.components().all(|part| matches!(part, Component::Normal(_))) {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the storage path leads out of the storage folder"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the storage path leads out of the storage folder",
+            ));
         }
         Ok(Places {
             folder: relative.parent().map(Path::to_path_buf).unwrap_or_default(),
@@ -255,7 +336,11 @@ impl Inner {
 
     /// Makes a folder durable, the first time this process uses it and whenever somebody removed it.
     fn make_durable(&self, folder: &Path) -> io::Result<()> {
-        let known = self.known_folders.lock().unwrap_or_else(PoisonError::into_inner).contains(folder);
+        let known = self
+            .known_folders
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(folder);
         if known && self.root.join(folder).is_dir() {
             return Ok(());
         }

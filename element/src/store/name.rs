@@ -34,7 +34,9 @@ pub fn storage_filename(original: &str, username: &str, created_at: Timestamp, f
 
 /// The name with `_` for everything that some file system, shell or reader takes for something else.
 fn clean(name: &str) -> String {
-    name.chars().map(|character| if is_unsafe(character) { '_' } else { character }).collect()
+    name.chars()
+        .map(|character| if is_unsafe(character) { '_' } else { character })
+        .collect()
 }
 
 /// Separators and wildcards, control characters, and those that change the direction of text (Unicode TR 36, section 2.5).

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 
-use super::threads::{WriterThreads, joined};
+use super::threads::{WriterThreads, finished};
 use crate::durable;
 
 /// Bytes handed to the disk at once. While one such buffer is written the next one fills, so an upload takes two.
@@ -48,7 +48,11 @@ struct Sink {
 impl Sink {
     fn create(path: PathBuf) -> io::Result<Self> {
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
-        Ok(Self { file, hasher: Sha256::new(), spare: Vec::new() })
+        Ok(Self {
+            file,
+            hasher: Sha256::new(),
+            spare: Vec::new(),
+        })
     }
 
     fn put(mut self, mut buffer: Vec<u8>) -> io::Result<Self> {
@@ -62,12 +66,22 @@ impl Sink {
 
 impl Spool {
     pub(super) const fn new(threads: Arc<WriterThreads>, path: PathBuf) -> Self {
-        Self { threads, state: State::New(path), buffer: Vec::new(), size: 0 }
+        Self {
+            threads,
+            state: State::New(path),
+            buffer: Vec::new(),
+            size: 0,
+        }
     }
 
     /// Bytes taken so far.
     pub const fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Bytes handed to the disk so far.
+    pub fn written(&self) -> u64 {
+        self.size.saturating_sub(self.buffer.len() as u64)
     }
 
     /// Takes the next bytes; waits for the disk when it is behind.
@@ -80,18 +94,27 @@ impl Spool {
         if self.buffer.len() < BUFFER_BYTES {
             return Ok(());
         }
-        match mem::replace(&mut self.state, State::Failed) {
+        self.hand_over().await.inspect_err(|_| self.state = State::Failed)
+    }
+
+    async fn hand_over(&mut self) -> io::Result<()> {
+        let job = match &mut self.state {
             State::New(path) => {
-                let buffer = mem::replace(&mut self.buffer, Vec::with_capacity(BUFFER_BYTES));
-                self.state = State::Busy(self.threads.spawn(move || Sink::create(path)?.put(buffer)));
+                let (path, buffer) = (
+                    mem::take(path),
+                    mem::replace(&mut self.buffer, Vec::with_capacity(BUFFER_BYTES)),
+                );
+                self.threads.spawn(move || Sink::create(path)?.put(buffer))
             }
             State::Busy(job) => {
-                let mut sink = joined(job).await?;
+                // By reference: when this wait is cancelled, `abandon` still finds the job.
+                let mut sink = finished(job).await?;
                 let buffer = mem::replace(&mut self.buffer, mem::take(&mut sink.spare));
-                self.state = State::Busy(self.threads.spawn(move || sink.put(buffer)));
+                self.threads.spawn(move || sink.put(buffer))
             }
             State::Failed => return Err(failed_before()),
-        }
+        };
+        self.state = State::Busy(job);
         Ok(())
     }
 
@@ -105,12 +128,15 @@ impl Spool {
         let seal = move |sink: Sink| {
             let sink = sink.put(rest)?;
             durable::sync_file(&sink.file)?;
-            Ok(Spooled { size, checksum: hex(&sink.hasher.finalize()) })
+            Ok(Spooled {
+                size,
+                checksum: hex(&sink.hasher.finalize()),
+            })
         };
         match state {
             State::New(path) => self.threads.run(move || seal(Sink::create(path)?)).await,
-            State::Busy(job) => {
-                let sink = joined(job).await?;
+            State::Busy(mut job) => {
+                let sink = finished(&mut job).await?;
                 self.threads.run(move || seal(sink)).await
             }
             State::Failed => Err(failed_before()),
@@ -119,9 +145,9 @@ impl Spool {
 
     /// Waits until no thread touches the file any more, so that it can be removed for good.
     pub async fn abandon(mut self) {
-        if let State::Busy(job) = mem::replace(&mut self.state, State::Failed) {
+        if let State::Busy(mut job) = mem::replace(&mut self.state, State::Failed) {
             // The content is thrown away: how its last write ended no longer matters.
-            let _ = joined(job).await;
+            let _ = finished(&mut job).await;
         }
     }
 }
@@ -132,5 +158,9 @@ fn failed_before() -> io::Error {
 
 /// Lower-case hex digits.
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(u32::from(digit), 16))
+        .collect()
 }

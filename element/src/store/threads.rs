@@ -15,8 +15,10 @@ pub(super) struct WriterThreads {
 
 impl WriterThreads {
     pub(super) fn start() -> io::Result<Self> {
-        let runtime =
-            Builder::new_current_thread().max_blocking_threads(THREADS).thread_name("artstore-writer").build()?;
+        let runtime = Builder::new_current_thread()
+            .max_blocking_threads(THREADS)
+            .thread_name("artstore-writer")
+            .build()?;
         Ok(Self { runtime: Some(runtime) })
     }
 
@@ -32,12 +34,12 @@ impl WriterThreads {
         &self,
         job: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        joined(self.spawn(job)).await
+        finished(&mut self.spawn(job)).await
     }
 }
 
 /// A job's result; a job that panicked or never ran is an error too.
-pub(super) async fn joined<T>(job: Option<JoinHandle<io::Result<T>>>) -> io::Result<T> {
+pub(super) async fn finished<T>(job: &mut Option<JoinHandle<io::Result<T>>>) -> io::Result<T> {
     match job {
         Some(job) => job.await.map_err(io::Error::other)?,
         None => Err(io::Error::other("the writer threads have stopped")),

@@ -56,7 +56,10 @@ fn year_folders(root: &Path) -> io::Result<Vec<PathBuf>> {
     let mut folders = Vec::new();
     for entry in fs::read_dir(root)? {
         let entry = entry?;
-        let is_year = entry.file_name().to_str().is_some_and(|name| name.len() == 4 && name.bytes().all(|byte| byte.is_ascii_digit()));
+        let is_year = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.len() == 4 && name.bytes().all(|byte| byte.is_ascii_digit()));
         if is_year && entry.file_type()?.is_dir() {
             folders.push(entry.path());
         }
@@ -67,14 +70,24 @@ fn year_folders(root: &Path) -> io::Result<Vec<PathBuf>> {
 fn look(root: &Path, path: &Path) -> Option<Found> {
     let relative = path.strip_prefix(root).ok()?;
     let Some(relative) = relative.to_str() else {
-        return Some(Found::Broken { path: relative.to_string_lossy().into_owned(), reason: "the name is not UTF-8".into() });
+        return Some(Found::Broken {
+            path: relative.to_string_lossy().into_owned(),
+            reason: "the name is not UTF-8".into(),
+        });
     };
-    let broken = |reason: String| Some(Found::Broken { path: relative.to_owned(), reason });
+    let broken = |reason: String| {
+        Some(Found::Broken {
+            path: relative.to_owned(),
+            reason,
+        })
+    };
     let Some(storage_path) = relative.strip_suffix(attr::SUFFIX) else {
         let mut attributes = path.as_os_str().to_owned();
         attributes.push(attr::SUFFIX);
         let has_attributes = fs::exists(&attributes).unwrap_or(false);
-        return (!has_attributes).then(|| Found::Orphan { path: relative.to_owned() });
+        return (!has_attributes).then(|| Found::Orphan {
+            path: relative.to_owned(),
+        });
     };
     if !fs::exists(root.join(storage_path)).unwrap_or(false) {
         return broken("its content is missing".into());
@@ -101,13 +114,22 @@ pub(super) fn locate(root: &Path, folder: Option<&str>, id: &str) -> io::Result<
                 continue;
             }
             let path = entry.path();
-            let relative = path.strip_prefix(root).ok().and_then(Path::to_str).and_then(|path| path.strip_suffix(attr::SUFFIX));
+            let relative = path.strip_prefix(root).ok().and_then(Path::to_str);
+            let relative = relative.and_then(|path| path.strip_suffix(attr::SUFFIX));
             if let Some(relative) = relative
-                && relative.contains(id)
+                && is_named_by(relative, id)
             {
                 return Ok(Some(relative.to_owned()));
             }
         }
     }
     Ok(None)
+}
+
+/// Whether the id stands where it belongs: last, but for an extension. A client's own words come before it.
+fn is_named_by(path: &str, id: &str) -> bool {
+    let stem = path.rsplit_once('.').map_or(path, |(stem, _)| stem);
+    [path, stem]
+        .iter()
+        .any(|name| name.strip_suffix(id).is_some_and(|rest| rest.ends_with('_')))
 }

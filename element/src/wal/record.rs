@@ -7,6 +7,10 @@ use uuid::Uuid;
 /// What an entry is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[allow(
+    clippy::enum_variant_names,
+    reason = "the database's words; operations on other things will follow"
+)]
 pub enum OperationType {
     /// A new file.
     FileCreate,

@@ -1,12 +1,13 @@
 //! Recovery of one log entry, by the one rule: *attr file present, put its row; absent, remove the content and the row*.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::attr;
 use crate::index::{FileChange, IndexError};
 use crate::store::LocalStore;
 
-use super::{Status, Wal, WalRecord};
+use super::{OperationType, Status, Wal, WalRecord};
 
 /// What recovery did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,45 @@ pub enum Recovered {
     Redone,
     /// Nothing is left of the file.
     Undone,
+    /// The file is as it was found: it cannot be read, or the database does not take what it says.
+    Left,
+}
+
+/// Counts of what recovery did.
+#[derive(Debug, Default)]
+pub struct Recoveries {
+    redone: AtomicU64,
+    undone: AtomicU64,
+    left: AtomicU64,
+}
+
+impl Recoveries {
+    /// Counts one entry, and says so in the log.
+    pub fn note(&self, record: &WalRecord, outcome: Recovered) {
+        let count = match outcome {
+            Recovered::Redone => &self.redone,
+            Recovered::Undone => &self.undone,
+            Recovered::Left => &self.left,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(
+            transaction_id = %record.transaction_id,
+            operation = ?record.operation_type,
+            file_id = ?record.file_id,
+            ?outcome,
+            "recovered a log entry"
+        );
+    }
+
+    /// How many there were of each outcome, by its name.
+    pub fn counts(&self) -> [(&'static str, u64); 3] {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [
+            ("redone", count(&self.redone)),
+            ("undone", count(&self.undone)),
+            ("left", count(&self.left)),
+        ]
+    }
 }
 
 /// Why an entry could not be recovered. It stays pending.
@@ -34,32 +74,42 @@ pub enum RecoverError {
 /// When the disk or the database refuses; then it can be called again.
 pub async fn settle(store: &LocalStore, wal: &Wal, record: &WalRecord) -> Result<Recovered, RecoverError> {
     let path = &record.operation_data.storage_path;
-    let metadata = match store.attributes(path).await? {
-        Some(bytes) => match attr::decode(&bytes, path) {
-            Ok(metadata) => Some(metadata),
-            Err(error) => {
-                // Not ours to destroy: a person or a scrub must look at it. The row, if any, stays as it was.
-                tracing::error!(path, error = %error, "left an attr file that cannot be read");
-                wal.settle(record, Status::Failed, FileChange::Keep, Some(error.to_string())).await?;
-                return Ok(Recovered::Undone);
-            }
-        },
-        None => None,
-    };
     store.discard(record.transaction_id).await?;
-    match (metadata, record.file_id) {
-        (Some(metadata), _) => {
-            wal.settle(record, Status::Committed, FileChange::Put(Box::new(metadata)), None).await?;
-            Ok(Recovered::Redone)
-        }
-        (None, file_id) => {
-            store.remove(path).await?;
-            let change = match file_id {
-                Some(id) => FileChange::Remove { id, storage_path: path.clone() },
-                None => FileChange::Keep,
-            };
-            wal.settle(record, Status::RolledBack, change, None).await?;
-            Ok(Recovered::Undone)
-        }
+    if let Some(bytes) = store.attributes(path).await? {
+        let metadata = match attr::decode(&bytes, path) {
+            Ok(metadata) => metadata,
+            Err(error) => return leave(wal, record, &error.to_string()).await,
+        };
+        // The crash may have come before the flush: what is promised now must be on disk.
+        store.confirm(path).await?;
+        let row = FileChange::Put(Box::new(metadata));
+        return match wal.settle(record, Status::Committed, row, None).await {
+            Ok(()) => Ok(Recovered::Redone),
+            Err(IndexError::Statement(error)) => leave(wal, record, &error.to_string()).await,
+            Err(error) => Err(error.into()),
+        };
     }
+    let parts = store.parts(path).await?;
+    if record.operation_type == OperationType::FileUpdate && (parts.content || parts.attributes) {
+        // An update removes nothing, so a part that is missing was lost some other way.
+        return leave(wal, record, "a part of the file is missing").await;
+    }
+    store.remove(path).await?;
+    let row = match record.file_id {
+        Some(id) => FileChange::Remove {
+            id,
+            storage_path: path.clone(),
+        },
+        None => FileChange::Keep,
+    };
+    wal.settle(record, Status::RolledBack, row, None).await?;
+    Ok(Recovered::Undone)
+}
+
+/// Ends an entry without touching file or row: a person must look at them.
+async fn leave(wal: &Wal, record: &WalRecord, why: &str) -> Result<Recovered, RecoverError> {
+    tracing::error!(path = record.operation_data.storage_path, why, "left a file as it is");
+    wal.settle(record, Status::Failed, FileChange::Keep, Some(why.to_owned()))
+        .await?;
+    Ok(Recovered::Left)
 }

@@ -37,29 +37,75 @@ const fn create(name: &'static str) -> State {
 }
 
 const fn existing(name: &'static str, operation: OperationType) -> State {
-    State { operation, content: true, attributes: true, row: true, stands: true, ..create(name) }
+    State {
+        operation,
+        content: true,
+        attributes: true,
+        row: true,
+        stands: true,
+        ..create(name)
+    }
 }
 
 const STATES: [State; 13] = [
     create("create: log entry only"),
-    State { temporary_content: true, ..create("create: content streamed") },
-    State { temporary_content: true, temporary_attributes: true, ..create("create: attributes written") },
-    State { temporary_attributes: true, content: true, ..create("create: content renamed") },
-    State { content: true, attributes: true, stands: true, ..create("create: attributes renamed") },
+    State {
+        temporary_content: true,
+        ..create("create: content streamed")
+    },
+    State {
+        temporary_content: true,
+        temporary_attributes: true,
+        ..create("create: attributes written")
+    },
+    State {
+        temporary_attributes: true,
+        content: true,
+        ..create("create: content renamed")
+    },
+    State {
+        content: true,
+        attributes: true,
+        stands: true,
+        ..create("create: attributes renamed")
+    },
     // A power cut may keep the later of two renames and lose the earlier one.
-    State { temporary_content: true, attributes: true, ..create("create: attributes renamed, content not") },
-    State { content: true, attributes: true, row: true, stands: true, ..create("create: settled twice") },
+    State {
+        temporary_content: true,
+        attributes: true,
+        ..create("create: attributes renamed, content not")
+    },
+    State {
+        content: true,
+        attributes: true,
+        row: true,
+        stands: true,
+        ..create("create: settled twice")
+    },
     existing("update: log entry only", OperationType::FileUpdate),
-    State { temporary_attributes: true, ..existing("update: attributes written", OperationType::FileUpdate) },
+    State {
+        temporary_attributes: true,
+        ..existing("update: attributes written", OperationType::FileUpdate)
+    },
     existing("delete: log entry only", OperationType::FileDelete),
-    State { attributes: false, stands: false, ..existing("delete: attributes gone", OperationType::FileDelete) },
+    State {
+        attributes: false,
+        stands: false,
+        ..existing("delete: attributes gone", OperationType::FileDelete)
+    },
     State {
         attributes: false,
         content: false,
         stands: false,
         ..existing("delete: content gone", OperationType::FileDelete)
     },
-    State { row: false, stands: false, attributes: false, content: false, ..existing("delete: row gone", OperationType::FileDelete) },
+    State {
+        row: false,
+        stands: false,
+        attributes: false,
+        content: false,
+        ..existing("delete: row gone", OperationType::FileDelete)
+    },
 ];
 
 #[tokio::test]
@@ -78,9 +124,17 @@ async fn check(state: &State, database: TestDatabase) {
     // Twice: recovery itself may be killed, or its last commit not be heard of.
     for round in 0..2 {
         if round == 1 {
-            index.change(crate::index::Change { record: record.clone(), file: FileChange::Keep }).await.unwrap();
+            index
+                .change(crate::index::Change {
+                    record: record.clone(),
+                    file: FileChange::Keep,
+                })
+                .await
+                .unwrap();
         }
-        let files = Files::open(settings(folder.path()), database.open("storage_elem_01_")).await.unwrap();
+        let files = Files::open(settings(folder.path()), database.open("storage_elem_01_"))
+            .await
+            .unwrap();
         let found = files.metadata(file.file_id).await;
         assert_eq!(found.is_ok(), state.stands, "{} round {round}: {found:?}", state.name);
         if let Ok(found) = found {
@@ -89,7 +143,12 @@ async fn check(state: &State, database: TestDatabase) {
         let left = on_disk(folder.path());
         assert_eq!(left.len(), if state.stands { 2 } else { 0 }, "{}: {left:?}", state.name);
         assert_eq!(files.index().pending().await.unwrap(), [], "{}", state.name);
-        assert_eq!(files.index().stats().await.unwrap().files, u64::from(state.stands), "{}", state.name);
+        assert_eq!(
+            files.index().stats().await.unwrap().files,
+            u64::from(state.stands),
+            "{}",
+            state.name
+        );
         files.shutdown().await;
         drop(files);
     }
@@ -103,13 +162,15 @@ async fn leave(state: &State, index: &Index, root: &Path, file: &FileMetadata) -
     if state.row {
         crate::index::tests::put(index, file).await;
     }
-    let record = wal.begin(state.operation, file.file_id, &file.storage_path).await.unwrap();
+    let record = wal.record(state.operation, file.file_id, &file.storage_path);
+    wal.put(&record).await.unwrap();
     let place = root.join(&file.storage_path);
     let temporary = root.join(".artstore/tmp").join(record.transaction_id.to_string());
     fs::create_dir_all(place.parent().unwrap()).unwrap();
     fs::create_dir_all(temporary.parent().unwrap()).unwrap();
     let attributes = crate::attr::encode(file).unwrap();
-    let with_suffix = |path: &Path| path.with_file_name(format!("{}.attr.json", path.file_name().unwrap().to_str().unwrap()));
+    let with_suffix =
+        |path: &Path| path.with_file_name(format!("{}.attr.json", path.file_name().unwrap().to_str().unwrap()));
     for (present, path, bytes) in [
         (state.temporary_content, temporary.clone(), b"content".to_vec()),
         (state.temporary_attributes, with_suffix(&temporary), attributes.clone()),
@@ -137,7 +198,8 @@ async fn refused_duplicate_that_crashed_spares_the_first_file() {
     for element in Element::both().await {
         let stored = element.store(b"first").await;
         let wal = Wal::new(element.files.index().clone(), "crashed".into());
-        wal.begin(OperationType::FileCreate, stored.file_id, "2020/01/01/00/second").await.unwrap();
+        let record = wal.record(OperationType::FileCreate, stored.file_id, "2020/01/01/00/second");
+        wal.put(&record).await.unwrap();
         let element = element.restarted().await;
         assert_eq!(element.read(stored.file_id).await.unwrap(), b"first");
         element.end().await;
@@ -150,12 +212,19 @@ async fn operation_the_database_could_not_take_is_read_from_disk_and_settled_lat
         let stored = element.store(b"content").await;
         let inner = &element.files.inner;
         // As after an update whose last commit failed: the attr file is ahead of the row.
-        let record = inner.wal.begin(OperationType::FileUpdate, stored.file_id, &stored.storage_path).await.unwrap();
+        let record = inner
+            .begin(OperationType::FileUpdate, stored.file_id, &stored.storage_path)
+            .await
+            .unwrap();
         let mut ahead = stored.clone();
         ahead.revision = 2;
         let attributes = crate::attr::encode(&ahead).unwrap();
-        inner.store.replace_attributes(record.transaction_id, &stored.storage_path, attributes).await.unwrap();
-        inner.unsettled.keep(record);
+        inner
+            .store
+            .replace_attributes(record.transaction_id, &stored.storage_path, attributes)
+            .await
+            .unwrap();
+        inner.unsettled.keep(record, crate::files::unsettled::Bytes::AsCounted);
         assert_eq!(element.files.metadata(stored.file_id).await.unwrap(), ahead);
         inner.retry_unsettled().await;
         assert_eq!(inner.unsettled.all(), []);
@@ -166,12 +235,48 @@ async fn operation_the_database_could_not_take_is_read_from_disk_and_settled_lat
 }
 
 #[tokio::test]
+async fn file_the_database_refuses_keeps_neither_the_start_nor_a_rebuild_from_going_on() {
+    let database = TestDatabase::postgres().await;
+    let (index, folder) = (database.migrated().await, tempfile::tempdir().unwrap());
+    let mut file = crate::index::tests::file(1);
+    // Longer than PostgreSQL takes into an index, and hard to compress, as an older system may have let in.
+    file.created_by_username = (0..1200_u32)
+        .filter_map(|number| char::from_u32(0x4e00 + number * 7))
+        .collect();
+    let place = folder.path().join(&file.storage_path);
+    fs::create_dir_all(place.parent().unwrap()).unwrap();
+    fs::write(&place, b"content").unwrap();
+    let attributes = serde_json::to_vec(&file).unwrap();
+    fs::write(
+        place.with_file_name(format!("{}.attr.json", file.storage_filename)),
+        attributes,
+    )
+    .unwrap();
+    let wal = Wal::new(index.clone(), "crashed".into());
+    wal.put(&wal.record(OperationType::FileCreate, file.file_id, &file.storage_path))
+        .await
+        .unwrap();
+    let files = Files::open(settings(folder.path()), database.open("storage_elem_01_"))
+        .await
+        .unwrap();
+    assert_eq!(files.index().pending().await.unwrap(), []);
+    assert_eq!(files.rebuild().await.unwrap().broken, 1);
+    assert_eq!(fs::read(&place).unwrap(), b"content");
+    files.shutdown().await;
+    index.close().await;
+    database.drop().await;
+}
+
+#[tokio::test]
 async fn settled_entry_is_not_looked_at_again() {
     let element = Element::over(TestDatabase::sqlite()).await;
     let stored = element.store(b"content").await;
     let wal = Wal::new(element.files.index().clone(), "test".into());
-    let record = wal.begin(OperationType::FileDelete, stored.file_id, &stored.storage_path).await.unwrap();
-    wal.settle(&record, Status::RolledBack, FileChange::Keep, None).await.unwrap();
+    let record = wal.record(OperationType::FileDelete, stored.file_id, &stored.storage_path);
+    wal.put(&record).await.unwrap();
+    wal.settle(&record, Status::RolledBack, FileChange::Keep, None)
+        .await
+        .unwrap();
     let element = element.restarted().await;
     assert_eq!(element.read(stored.file_id).await.unwrap(), b"content");
     element.end().await;

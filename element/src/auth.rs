@@ -1,0 +1,110 @@
+//! Who is calling: bearer tokens in, callers and their rights out. Fails closed: whatever is not proven is refused.
+//!
+//! Knows nothing of requests beyond their headers, and nothing of modes.
+
+mod cache;
+mod claims;
+mod jwt;
+pub(crate) mod keys;
+mod rights;
+
+use std::sync::Arc;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use axum::http::{HeaderMap, header};
+use secrecy::{ExposeSecret, SecretString};
+use thiserror::Error;
+
+use self::jwt::Verifier;
+use self::keys::PublicKey;
+pub(crate) use self::rights::Rights;
+use crate::config::TokenRules;
+
+/// A person or program with a signed token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Caller {
+    /// The token's subject.
+    pub(crate) subject: String,
+    /// The name to show for it.
+    pub(crate) username: String,
+    /// The full name, where the token has one.
+    pub(crate) fullname: Option<String>,
+    /// What it may do.
+    pub(crate) rights: Rights,
+}
+
+/// Who sent a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Identity {
+    /// The bearer of a signed token.
+    Caller(Arc<Caller>),
+    /// The operator, by the admin token. Good for the mode only.
+    Operator,
+}
+
+/// Why a request's sender is not known. Display is safe for the sender.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub(crate) enum AuthError {
+    #[error("send a token: Authorization: Bearer TOKEN")]
+    Missing,
+    #[error("the Authorization header is not a single bearer token")]
+    Malformed,
+    #[error("the token has expired")]
+    Expired,
+    #[error("the token is not valid yet")]
+    Immature,
+    #[error("the token was issued by or for somebody else")]
+    Foreign,
+    #[error("the token is not valid")]
+    Invalid,
+}
+
+/// Turns headers into identities.
+pub(crate) struct Authenticator {
+    verifier: Verifier,
+    admin_token: Option<SecretString>,
+}
+
+impl Authenticator {
+    pub(crate) fn new(keys: Vec<PublicKey>, rules: &TokenRules, admin_token: Option<SecretString>) -> Self {
+        Self {
+            verifier: Verifier::new(keys, rules),
+            admin_token,
+        }
+    }
+
+    pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Identity, AuthError> {
+        let token = bearer(headers)?;
+        if self.is_admin_token(token) {
+            return Ok(Identity::Operator);
+        }
+        self.verifier.verify(token).map(Identity::Caller)
+    }
+
+    fn is_admin_token(&self, token: &str) -> bool {
+        self.admin_token.as_ref().is_some_and(|expected| {
+            verify_slices_are_equal(expected.expose_secret().as_bytes(), token.as_bytes()).is_ok()
+        })
+    }
+}
+
+/// The one bearer token of the headers.
+fn bearer(headers: &HeaderMap) -> Result<&str, AuthError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let value = values.next().ok_or(AuthError::Missing)?;
+    if values.next().is_some() {
+        return Err(AuthError::Malformed);
+    }
+    let (scheme, token) = value
+        .to_str()
+        .ok()
+        .and_then(|value| value.split_once(' '))
+        .ok_or(AuthError::Malformed)?;
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.contains(char::is_whitespace) {
+        return Err(AuthError::Malformed);
+    }
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests;

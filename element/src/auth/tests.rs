@@ -1,0 +1,374 @@
+//! Tokens as friends and attackers send them.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use aws_lc_rs::encoding::AsDer;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::KeyPair as _;
+use axum::http::{HeaderMap, HeaderValue, header};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use element_api::Operation;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::keys::public_keys;
+use super::{AuthError, Authenticator, Identity, Rights};
+use crate::config::TokenRules;
+
+struct Pair {
+    signing: EncodingKey,
+    public_pem: String,
+    public_pkcs1: String,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
+        let private = AsDer::<aws_lc_rs::encoding::Pkcs8V1Der<'_>>::as_der(&pair).unwrap();
+        let private = pem::encode(&pem::Pem::new("PRIVATE KEY", private.as_ref()));
+        let public = pair.public_key().as_der().unwrap();
+        Self {
+            signing: EncodingKey::from_rsa_pem(private.as_bytes()).unwrap(),
+            public_pem: pem::encode(&pem::Pem::new("PUBLIC KEY", public.as_ref())),
+            public_pkcs1: pem::encode(&pem::Pem::new("RSA PUBLIC KEY", pair.public_key().as_ref())),
+        }
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        encode(&Header::new(Algorithm::RS256), claims, &self.signing).unwrap()
+    }
+}
+
+static OURS: LazyLock<Pair> = LazyLock::new(Pair::new);
+static THEIRS: LazyLock<Pair> = LazyLock::new(Pair::new);
+
+fn rules(issuer: Option<&str>, audience: Option<&str>) -> TokenRules {
+    let owned = |text: Option<&str>| text.map(str::to_owned);
+    TokenRules {
+        issuer: owned(issuer),
+        audience: owned(audience),
+        leeway: Duration::from_secs(5),
+    }
+}
+
+fn authenticator(rules: &TokenRules) -> Authenticator {
+    Authenticator::new(public_keys(OURS.public_pem.as_bytes()).unwrap(), rules, None)
+}
+
+fn good() -> Value {
+    let now = get_current_timestamp();
+    json!({ "sub": "alice", "role": "user", "iat": now, "exp": now + 600 })
+}
+
+fn with(changes: Value) -> Value {
+    let mut claims = good();
+    for (name, value) in changes.as_object().unwrap() {
+        match value {
+            Value::Null => claims.as_object_mut().unwrap().remove(name),
+            value => claims.as_object_mut().unwrap().insert(name.clone(), value.clone()),
+        };
+    }
+    claims
+}
+
+fn headers(value: &str) -> HeaderMap {
+    HeaderMap::from_iter([(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap())])
+}
+
+fn identify(authenticator: &Authenticator, token: &str) -> Result<Rights, AuthError> {
+    match authenticator.identify(&headers(&format!("Bearer {token}")))? {
+        Identity::Caller(caller) => Ok(caller.rights),
+        Identity::Operator => panic!("no admin token was given"),
+    }
+}
+
+fn unsigned(header: &Value, claims: &Value, signature: &str) -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    format!("{}.{}.{signature}", part(header), part(claims))
+}
+
+#[test]
+fn good_token_names_its_bearer() {
+    let authenticator = authenticator(&rules(None, None));
+    let token = OURS.sign(&with(json!({ "preferred_username": "al", "name": "Alice A." })));
+    for _ in 0..2 {
+        let Identity::Caller(caller) = authenticator.identify(&headers(&format!("bearer {token}"))).unwrap() else {
+            panic!("a caller's token");
+        };
+        assert_eq!((caller.subject.as_str(), caller.username.as_str()), ("alice", "al"));
+        assert_eq!(caller.fullname.as_deref(), Some("Alice A."));
+    }
+}
+
+#[test]
+fn username_falls_back_to_the_subject() {
+    let authenticator = authenticator(&rules(None, None));
+    for (claims, username) in [
+        (json!({}), "alice"),
+        (json!({ "username": "bob" }), "bob"),
+        (json!({ "username": "bob", "preferred_username": "carol" }), "carol"),
+        (json!({ "username": " ", "preferred_username": "" }), "alice"),
+    ] {
+        let token = OURS.sign(&with(claims));
+        let Identity::Caller(caller) = authenticator.identify(&headers(&format!("Bearer {token}"))).unwrap() else {
+            panic!("a caller's token");
+        };
+        assert_eq!(caller.username, username);
+    }
+}
+
+/// A token somebody made up, by the way they did it.
+fn forged() -> Vec<(&'static str, String)> {
+    let hs256 = |secret: &[u8]| {
+        encode(
+            &Header::new(Algorithm::HS256),
+            &good(),
+            &EncodingKey::from_secret(secret),
+        )
+        .unwrap()
+    };
+    let mut crit = Header::new(Algorithm::RS256);
+    crit.crit = Some(vec!["exp".to_owned()]);
+    let mut forged = OURS.sign(&good());
+    let admin = URL_SAFE_NO_PAD.encode(with(json!({ "role": "admin" })).to_string());
+    let parts: Vec<&str> = forged.split('.').collect();
+    forged = format!("{}.{admin}.{}", parts[0], parts[2]);
+    vec![
+        ("alg none", unsigned(&json!({ "alg": "none" }), &good(), "")),
+        (
+            "alg None",
+            unsigned(&json!({ "alg": "None", "typ": "JWT" }), &good(), "x"),
+        ),
+        ("HS256 by our PEM", hs256(OURS.public_pem.as_bytes())),
+        ("HS256 by an empty secret", hs256(b"")),
+        (
+            "RS384",
+            encode(&Header::new(Algorithm::RS384), &good(), &OURS.signing).unwrap(),
+        ),
+        (
+            "PS256",
+            encode(&Header::new(Algorithm::PS256), &good(), &OURS.signing).unwrap(),
+        ),
+        ("other key", THEIRS.sign(&good())),
+        ("swapped claims", forged),
+        ("critical extension", encode(&crit, &good(), &OURS.signing).unwrap()),
+        ("garbage", "garbage".to_owned()),
+        ("dots", "..".to_owned()),
+        ("many dots", "a.b.c.d".to_owned()),
+    ]
+}
+
+/// A token of ours whose claims are not right, and what is said of it.
+fn wrong_claims() -> Vec<(&'static str, Value, AuthError)> {
+    let now = get_current_timestamp();
+    vec![
+        ("expired", with(json!({ "exp": now - 60 })), AuthError::Expired),
+        ("not yet", with(json!({ "nbf": now + 600 })), AuthError::Immature),
+        ("no exp", with(json!({ "exp": null })), AuthError::Invalid),
+        ("exp as text", with(json!({ "exp": "never" })), AuthError::Invalid),
+        ("negative exp", with(json!({ "exp": -1 })), AuthError::Invalid),
+        ("no iat", with(json!({ "iat": null })), AuthError::Invalid),
+        ("no sub", with(json!({ "sub": null })), AuthError::Invalid),
+        ("empty sub", with(json!({ "sub": "" })), AuthError::Invalid),
+        ("sub as number", with(json!({ "sub": 7 })), AuthError::Invalid),
+    ]
+}
+
+#[test]
+fn attacks_are_refused() {
+    let authenticator = authenticator(&rules(None, None));
+    for (attack, token) in forged() {
+        assert_eq!(
+            identify(&authenticator, &token).err(),
+            Some(AuthError::Invalid),
+            "{attack}"
+        );
+    }
+    for (attack, claims, reason) in wrong_claims() {
+        assert_eq!(
+            identify(&authenticator, &OURS.sign(&claims)).err(),
+            Some(reason),
+            "{attack}"
+        );
+    }
+}
+
+#[test]
+fn issuer_and_audience_are_checked_when_set() {
+    let strict = authenticator(&rules(Some("issuer"), Some("artstore")));
+    let good = json!({ "iss": "issuer", "aud": ["other", "artstore"] });
+    assert!(identify(&strict, &OURS.sign(&with(good))).is_ok());
+    for (claims, reason) in [
+        (json!({ "iss": "other", "aud": "artstore" }), AuthError::Foreign),
+        (json!({ "iss": "issuer", "aud": "other" }), AuthError::Foreign),
+        (json!({ "aud": "artstore" }), AuthError::Invalid),
+        (json!({ "iss": "issuer" }), AuthError::Invalid),
+    ] {
+        assert_eq!(
+            identify(&strict, &OURS.sign(&with(claims.clone()))).err(),
+            Some(reason),
+            "{claims}"
+        );
+    }
+    let loose = authenticator(&rules(None, None));
+    assert!(
+        identify(
+            &loose,
+            &OURS.sign(&with(json!({ "iss": "anybody", "aud": "anything" })))
+        )
+        .is_ok()
+    );
+}
+
+/// Claims, the operations they give, and whether they make an admin.
+fn grants() -> Vec<(Value, &'static [Operation], bool)> {
+    use Operation::{Create, Delete, Read, Search, Update};
+    vec![
+        (json!({ "role": "user" }), &[Create, Read, Update, Search], false),
+        (
+            json!({ "role": "operator" }),
+            &[Create, Read, Update, Delete, Search],
+            false,
+        ),
+        (
+            json!({ "role": "admin" }),
+            &[Create, Read, Update, Delete, Search],
+            true,
+        ),
+        (json!({ "role": "root" }), &[], false),
+        (
+            json!({ "role": "root", "roles": ["admin"], "scope": "files:read" }),
+            &[],
+            false,
+        ),
+        (json!({ "role": ["admin"] }), &[], false),
+        (json!({ "role": null }), &[], false),
+        (
+            json!({ "role": null, "roles": ["other", "operator"] }),
+            &[Create, Read, Update, Delete, Search],
+            false,
+        ),
+        (
+            json!({ "role": null, "roles": "admin" }),
+            &[Create, Read, Update, Delete, Search],
+            true,
+        ),
+        (json!({ "role": null, "roles": [] }), &[], false),
+        (json!({ "role": null, "roles": {"admin": true} }), &[], false),
+        (
+            json!({ "role": null, "scope": "openid files:read" }),
+            &[Read, Search],
+            false,
+        ),
+        (
+            json!({ "role": null, "scopes": ["files:read", "files:write"] }),
+            &[Create, Read, Update, Search],
+            false,
+        ),
+        (
+            json!({ "role": null, "scp": "storage:write" }),
+            &[Create, Read, Update, Delete, Search],
+            false,
+        ),
+        (json!({ "role": null, "scope": "admin" }), &[], false),
+    ]
+}
+
+#[test]
+fn roles_and_scopes_give_exactly_their_rights() {
+    use Operation::{Create, Delete, Read, Search, Update};
+    let authenticator = authenticator(&rules(None, None));
+    for (claims, operations, admin) in grants() {
+        let rights = identify(&authenticator, &OURS.sign(&with(claims.clone()))).unwrap();
+        for operation in [Create, Read, Update, Delete, Search] {
+            assert_eq!(
+                rights.may(operation),
+                operations.contains(&operation),
+                "{claims} {operation}"
+            );
+        }
+        assert_eq!(rights.is_admin(), admin, "{claims}");
+        assert_eq!(rights.are_none(), operations.is_empty(), "{claims}");
+    }
+}
+
+#[test]
+fn any_of_several_keys_is_good_in_both_encodings() {
+    for file in [
+        format!("{}\n{}", THEIRS.public_pem, OURS.public_pem),
+        format!("# rotated\n{}{}", OURS.public_pkcs1, THEIRS.public_pkcs1),
+    ] {
+        let authenticator = Authenticator::new(public_keys(file.as_bytes()).unwrap(), &rules(None, None), None);
+        assert!(identify(&authenticator, &OURS.sign(&good())).is_ok());
+        assert!(identify(&authenticator, &THEIRS.sign(&good())).is_ok());
+    }
+}
+
+#[test]
+fn file_with_any_bad_key_is_refused() {
+    let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let broken = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
+    for file in [
+        "",
+        "no key",
+        certificate,
+        broken,
+        &format!("{}{broken}", OURS.public_pem),
+    ] {
+        assert!(public_keys(file.as_bytes()).is_err(), "{file}");
+    }
+}
+
+#[test]
+fn admin_token_is_the_operator_and_nothing_near_it_is() {
+    let token = "0123456789abcdef0123456789abcdef";
+    let keys = public_keys(OURS.public_pem.as_bytes()).unwrap();
+    let authenticator = Authenticator::new(keys, &rules(None, None), Some(SecretString::from(token)));
+    assert!(matches!(
+        authenticator.identify(&headers(&format!("Bearer {token}"))),
+        Ok(Identity::Operator)
+    ));
+    for near in [
+        "0123456789abcdef0123456789abcdeF",
+        "0123456789abcdef0123456789abcde",
+        "0123456789abcdef0123456789abcdef0",
+    ] {
+        assert!(
+            authenticator.identify(&headers(&format!("Bearer {near}"))).is_err(),
+            "{near}"
+        );
+    }
+}
+
+#[test]
+fn headers_that_are_no_single_bearer_token_are_refused() {
+    let authenticator = authenticator(&rules(None, None));
+    assert_eq!(
+        authenticator.identify(&HeaderMap::new()).err(),
+        Some(AuthError::Missing)
+    );
+    let token = OURS.sign(&good());
+    for value in [
+        "",
+        "Bearer",
+        "Bearer ",
+        &token,
+        &format!("Basic {token}"),
+        &format!("Bearer {token} x"),
+    ] {
+        assert_eq!(
+            authenticator.identify(&headers(value)).err(),
+            Some(AuthError::Malformed),
+            "{value:?}"
+        );
+    }
+    let mut twice = headers(&format!("Bearer {token}"));
+    twice.append(
+        header::AUTHORIZATION,
+        HeaderValue::from_str(&format!("Bearer {token}")).unwrap(),
+    );
+    assert_eq!(authenticator.identify(&twice).err(), Some(AuthError::Malformed));
+}

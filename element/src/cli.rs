@@ -1,0 +1,122 @@
+//! The command line: commands and their flags. Every flag is also an environment variable; the words are read here and
+//! judged in `config`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::args::{DatabaseArgs, ElementArgs, LogArgs, RedisArgs, ServerArgs, StorageArgs, TokenCheckArgs};
+
+/// A storage element: keeps files and their metadata, and serves them over HTTP.
+#[derive(Debug, Parser)]
+#[command(name = "artstore-element", version, max_term_width = 120)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the API until SIGTERM.
+    Serve(Box<ServeArgs>),
+    /// Print a token signed with the key pair of `serve --dev`.
+    Token(TokenArgs),
+    /// Bring the database schema up to date, undo its newest version, or say where it stands.
+    Migrate(MigrateArgs),
+    /// Rebuild the database from the attribute files. Stop the server first.
+    Rebuild(RebuildArgs),
+    /// Upload a random file to a running element, read it back, compare, delete it.
+    SmokeTest(SmokeTestArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Try it out: embedded database, a key pair of its own in the storage folder, and curl lines to paste.
+    #[arg(long)]
+    pub(crate) dev: bool,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) tokens: TokenCheckArgs,
+    #[command(flatten)]
+    pub(crate) element: ElementArgs,
+    #[command(flatten)]
+    pub(crate) storage: StorageArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) redis: RedisArgs,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TokenArgs {
+    /// The token's role: user, operator or admin.
+    #[arg(long)]
+    pub(crate) role: String,
+    /// The token's subject, who its bearer is.
+    #[arg(long)]
+    pub(crate) sub: String,
+    /// How long the token is good: `90s`, `15m`, `8h`.
+    #[arg(long, default_value = "1h")]
+    pub(crate) ttl: String,
+    /// The issuer to name in the token.
+    #[arg(long, env = "JWT_ISSUER", value_name = "TEXT")]
+    pub(crate) jwt_issuer: Option<String>,
+    /// The audience to name in the token.
+    #[arg(long, env = "JWT_AUDIENCE", value_name = "TEXT")]
+    pub(crate) jwt_audience: Option<String>,
+    #[command(flatten)]
+    pub(crate) element: ElementArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum MigrateAction {
+    /// Apply what is missing.
+    Up,
+    /// Undo the newest applied version. The attribute files keep everything; `up` and `rebuild` bring it back.
+    Down,
+    /// Print the applied and the pending versions.
+    Status,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArgs {
+    #[arg(value_enum)]
+    pub(crate) action: MigrateAction,
+    #[command(flatten)]
+    pub(crate) element: ElementArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RebuildArgs {
+    #[command(flatten)]
+    pub(crate) element: ElementArgs,
+    #[command(flatten)]
+    pub(crate) storage: StorageArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SmokeTestArgs {
+    /// Where the element answers, without a path: `http://storage-01:8010`.
+    #[arg(long, value_name = "URL")]
+    pub(crate) endpoint: String,
+    /// The private key (PEM) whose public half the element trusts; signs one short-lived token.
+    #[arg(long, value_name = "PEM")]
+    pub(crate) key_file: PathBuf,
+    /// The issuer to name in the token.
+    #[arg(long, env = "JWT_ISSUER", value_name = "TEXT")]
+    pub(crate) jwt_issuer: Option<String>,
+    /// The audience to name in the token.
+    #[arg(long, env = "JWT_AUDIENCE", value_name = "TEXT")]
+    pub(crate) jwt_audience: Option<String>,
+}

@@ -1,0 +1,319 @@
+//! The configuration: what the flags and variables say, judged once at the start. Anything malformed, contradictory or not
+//! supported is an error that names the variable; nothing falls back silently.
+
+pub(crate) mod args;
+mod database;
+pub(crate) mod environment;
+mod error;
+pub(crate) mod value;
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use element_api::Mode;
+use secrecy::{ExposeSecret, SecretString};
+
+use self::args::{ElementArgs, LogArgs, RedisArgs, ServerArgs, StorageArgs, TokenCheckArgs};
+pub(crate) use self::database::DatabaseConfig;
+use self::environment::Environment;
+pub(crate) use self::error::ConfigError;
+use self::value::{Value, secret};
+use crate::auth::keys::{PublicKey, public_keys};
+use crate::cli::ServeArgs;
+
+const DEFAULT_PORT: u16 = 8010;
+const DEFAULT_REDIS_PORT: u16 = 6379;
+const DEFAULT_PRIORITY: i64 = 100;
+const DEFAULT_MAX_FILE_SIZE: u64 = 1 << 30;
+const DEFAULT_LEEWAY: Duration = Duration::from_secs(5);
+const MAX_LEEWAY: Duration = Duration::from_secs(300);
+const DEFAULT_REPORT_INTERVAL: Duration = Duration::from_secs(30);
+/// Below the 90 seconds after which Redis forgets an element.
+const MAX_REPORT_INTERVAL: Duration = Duration::from_secs(60);
+const MIN_ADMIN_TOKEN: usize = 32;
+const MAX_ELEMENT_ID: usize = 63;
+
+/// Everything `serve` needs.
+pub(crate) struct Config {
+    pub(crate) listen: (IpAddr, u16),
+    pub(crate) mode: Mode,
+    pub(crate) mode_file: Option<PathBuf>,
+    pub(crate) admin_token: Option<SecretString>,
+    /// The keys tokens may be signed with; none with `--dev`, which brings its own.
+    pub(crate) keys: Option<Vec<PublicKey>>,
+    pub(crate) tokens: TokenRules,
+    pub(crate) element: ElementConfig,
+    pub(crate) storage: StorageConfig,
+    pub(crate) database: DatabaseConfig,
+    pub(crate) redis: Option<RedisConfig>,
+}
+
+/// What a token must say besides being signed.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenRules {
+    pub(crate) issuer: Option<String>,
+    pub(crate) audience: Option<String>,
+    pub(crate) leeway: Duration,
+}
+
+/// Which element this is and where its files lie.
+#[derive(Clone, Debug)]
+pub(crate) struct ElementConfig {
+    pub(crate) id: String,
+    pub(crate) root: PathBuf,
+}
+
+/// How much the element keeps and how clients reach it.
+#[derive(Clone, Debug)]
+pub(crate) struct StorageConfig {
+    pub(crate) max_size: Option<u64>,
+    pub(crate) max_file_size: u64,
+    pub(crate) priority: i64,
+    pub(crate) endpoint: Option<String>,
+}
+
+/// Where discovery is.
+pub(crate) struct RedisConfig {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) password: Option<SecretString>,
+    pub(crate) interval: Duration,
+}
+
+/// How logs look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Json,
+    Text,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogConfig {
+    pub(crate) level: tracing::Level,
+    pub(crate) format: LogFormat,
+}
+
+impl Config {
+    pub(crate) fn read(args: ServeArgs, environment: &Environment) -> Result<Self, ConfigError> {
+        let element = ElementConfig::read(args.element)?;
+        let database = DatabaseConfig::read(args.database, &element.id, environment)?;
+        if args.dev && !matches!(database, DatabaseConfig::Embedded { .. }) {
+            let why = "--dev brings an embedded database";
+            return Err(ConfigError::Contradiction {
+                variable: "DB_HOST",
+                other: "--dev",
+                why,
+            });
+        }
+        let (keys, tokens) = read_tokens(args.tokens, args.dev)?;
+        let ServerArgs {
+            server_host,
+            server_port,
+            app_mode,
+            app_mode_file,
+            admin_token_file,
+        } = args.server;
+        let server_port = server_port.filter(|_| !environment.is_service_link("SERVER_PORT"));
+        let address = Value::new("SERVER_HOST", server_host)?
+            .read(|text| {
+                text.parse::<IpAddr>()
+                    .map_err(|_| "use an IP address, such as 0.0.0.0 or ::")
+            })?
+            .unwrap_or_else(|| {
+                if args.dev {
+                    [127, 0, 0, 1].into()
+                } else {
+                    [0, 0, 0, 0].into()
+                }
+            });
+        Ok(Self {
+            listen: (address, port(Value::new("SERVER_PORT", server_port)?, 0, DEFAULT_PORT)?),
+            mode: Value::new("APP_MODE", app_mode)?
+                .read(str::parse::<Mode>)?
+                .unwrap_or_default(),
+            mode_file: Value::new("APP_MODE_FILE", app_mode_file)?.text().map(PathBuf::from),
+            admin_token: read_admin_token(Value::new("ADMIN_TOKEN_FILE", admin_token_file)?)?,
+            keys,
+            tokens,
+            storage: StorageConfig::read(args.storage)?,
+            redis: RedisConfig::read(args.redis, environment)?,
+            element,
+            database,
+        })
+    }
+}
+
+impl ElementConfig {
+    pub(crate) fn read(args: ElementArgs) -> Result<Self, ConfigError> {
+        match Value::new("STORAGE_TYPE", args.storage_type)?.or("local").as_str() {
+            "local" => {}
+            "s3" => {
+                let why = "use STORAGE_TYPE=local";
+                return Err(ConfigError::Unsupported {
+                    variable: "STORAGE_TYPE=s3".to_owned(),
+                    why,
+                });
+            }
+            other => return Err(Value::invalid("STORAGE_TYPE", other, "use local")),
+        }
+        let id = Value::new("STORAGE_ELEMENT_ID", args.storage_element_id)?.or("01");
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
+        if id.len() > MAX_ELEMENT_ID || !id.chars().all(plain) {
+            let why = format!("use at most {MAX_ELEMENT_ID} letters, digits, '-', '_' and '.'");
+            return Err(Value::invalid("STORAGE_ELEMENT_ID", &id, why));
+        }
+        let root = Value::new("STORAGE_LOCAL_BASE_PATH", args.storage_local_base_path)?.or("./.data/storage");
+        Ok(Self {
+            id,
+            root: PathBuf::from(root),
+        })
+    }
+
+    /// The folder for what is not a file of a user's.
+    pub(crate) fn own_folder(&self) -> PathBuf {
+        own_folder(&self.root)
+    }
+}
+
+/// The folder below the storage root for what is not a file of a user's.
+pub(crate) fn own_folder(root: &Path) -> PathBuf {
+    root.join(".artstore")
+}
+
+impl StorageConfig {
+    pub(crate) fn read(args: StorageArgs) -> Result<Self, ConfigError> {
+        let max_size = Value::new("STORAGE_MAX_SIZE", args.storage_max_size)?.size()?;
+        let max_file_size = Value::new("UPLOAD_MAX_FILE_SIZE", args.upload_max_file_size)?.size()?;
+        let endpoint = Value::new("STORAGE_EXTERNAL_ENDPOINT", args.storage_external_endpoint)?.read(|text| {
+            let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+            match host {
+                Some(host) if !host.is_empty() && !text.contains(char::is_whitespace) => Ok(text.to_owned()),
+                _ => Err("use a URL such as http://storage-01:8010"),
+            }
+        })?;
+        Ok(Self {
+            max_size,
+            max_file_size: max_file_size.unwrap_or(DEFAULT_MAX_FILE_SIZE),
+            priority: Value::new("STORAGE_PRIORITY", args.storage_priority)?
+                .number(0, i64::from(i32::MAX))?
+                .unwrap_or(DEFAULT_PRIORITY),
+            endpoint,
+        })
+    }
+}
+
+impl RedisConfig {
+    fn read(args: RedisArgs, environment: &Environment) -> Result<Option<Self>, ConfigError> {
+        let host = Value::new("REDIS_HOST", args.redis_host)?;
+        let redis_port = args.redis_port.filter(|_| !environment.is_service_link("REDIS_PORT"));
+        let port_value = Value::new("REDIS_PORT", redis_port)?;
+        let direct = Value::new("REDIS_PASSWORD", args.redis_password)?;
+        let file = Value::new("REDIS_PASSWORD_FILE", args.redis_password_file)?;
+        for (variable, text) in [("REDIS_CLUSTER", args.redis_cluster), ("REDIS_TLS", args.redis_tls)] {
+            if Value::new(variable, text)?.switch()? == Some(true) {
+                let why = "use a standalone Redis without TLS";
+                return Err(ConfigError::Unsupported {
+                    variable: variable.to_owned(),
+                    why,
+                });
+            }
+        }
+        let interval = Value::new("HEALTH_REPORT_INTERVAL", args.health_report_interval)?
+            .duration(Duration::from_secs(1), MAX_REPORT_INTERVAL)?
+            .unwrap_or(DEFAULT_REPORT_INTERVAL);
+        let Some(host) = host.text() else {
+            return match [&port_value, &direct, &file].into_iter().find(|value| value.is_set()) {
+                Some(value) => Err(ConfigError::Contradiction {
+                    variable: value.variable,
+                    other: "REDIS_HOST",
+                    why: "it means nothing while REDIS_HOST is not set",
+                }),
+                None => Ok(None),
+            };
+        };
+        let port = port(port_value, 1, DEFAULT_REDIS_PORT)?;
+        Ok(Some(Self {
+            host,
+            port,
+            password: secret(direct, file)?,
+            interval,
+        }))
+    }
+}
+
+impl LogConfig {
+    pub(crate) fn read(args: LogArgs, default: LogFormat) -> Result<Self, ConfigError> {
+        let level = Value::new("LOG_LEVEL", args.log_level)?
+            .read(|text| {
+                text.parse::<tracing::Level>()
+                    .map_err(|_| "use error, warn, info, debug or trace")
+            })?
+            .unwrap_or(tracing::Level::INFO);
+        let format = Value::new("LOG_FORMAT", args.log_format)?
+            .read(|text| match text {
+                "json" => Ok(LogFormat::Json),
+                "text" => Ok(LogFormat::Text),
+                _ => Err("use json or text"),
+            })?
+            .unwrap_or(default);
+        Ok(Self { level, format })
+    }
+}
+
+/// A port between `low` and 65535.
+fn port(value: Value, low: u16, default: u16) -> Result<u16, ConfigError> {
+    Ok(value.number(low, u16::MAX)?.unwrap_or(default))
+}
+
+fn read_tokens(args: TokenCheckArgs, dev: bool) -> Result<(Option<Vec<PublicKey>>, TokenRules), ConfigError> {
+    const VARIABLE: &str = "JWT_PUBLIC_KEY_PATH";
+    let path = Value::new(VARIABLE, args.jwt_public_key_path)?;
+    let keys = match (path.file()?, dev) {
+        (None, true) => None,
+        (Some(_), true) => {
+            let why = "--dev brings a key pair of its own";
+            return Err(ConfigError::Contradiction {
+                variable: VARIABLE,
+                other: "--dev",
+                why,
+            });
+        }
+        (None, false) => {
+            let why = "name a PEM file with the public key tokens are signed with, or try the element out with --dev";
+            return Err(ConfigError::Missing {
+                variable: VARIABLE,
+                why,
+            });
+        }
+        (Some((path, content)), false) => Some(public_keys(&content).map_err(|error| ConfigError::Unusable {
+            variable: VARIABLE,
+            why: format!("{path:?}: {error}"),
+        })?),
+    };
+    let rules = TokenRules {
+        issuer: Value::new("JWT_ISSUER", args.jwt_issuer)?.text(),
+        audience: Value::new("JWT_AUDIENCE", args.jwt_audience)?.text(),
+        leeway: Value::new("JWT_LEEWAY", args.jwt_leeway)?
+            .duration(Duration::ZERO, MAX_LEEWAY)?
+            .unwrap_or(DEFAULT_LEEWAY),
+    };
+    Ok((keys, rules))
+}
+
+fn read_admin_token(file: Value) -> Result<Option<SecretString>, ConfigError> {
+    let variable = file.variable;
+    let token = file.secret_file()?;
+    if let Some(token) = &token {
+        let text = token.expose_secret();
+        if text.len() < MIN_ADMIN_TOKEN || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            let why = format!("the token needs at least {MIN_ADMIN_TOKEN} visible ASCII characters and no spaces");
+            return Err(ConfigError::Unusable { variable, why });
+        }
+    }
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,151 @@
+//! The flags and environment variables as written: text only. Nothing is judged here, so that every message about a bad value
+//! is worded in one place and can name the variable.
+
+use clap::Args;
+
+/// How the server answers.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct ServerArgs {
+    /// The address to listen on [default: 0.0.0.0, with --dev 127.0.0.1].
+    #[arg(long, env = "SERVER_HOST", value_name = "IP")]
+    pub(crate) server_host: Option<String>,
+    /// The port to listen on; 0 takes a free one [default: 8010].
+    #[arg(long, env = "SERVER_PORT", value_name = "PORT")]
+    pub(crate) server_port: Option<String>,
+    /// The mode of a new element: edit, rw, ro or ar [default: edit].
+    #[arg(long, env = "APP_MODE", value_name = "MODE")]
+    pub(crate) app_mode: Option<String>,
+    /// A file that rules the mode, `{"mode":"ro","generation":7}`; followed while running.
+    #[arg(long, env = "APP_MODE_FILE", value_name = "PATH")]
+    pub(crate) app_mode_file: Option<String>,
+    /// A file with the operator's bearer token, at least 32 characters, good for the mode only.
+    #[arg(long, env = "ADMIN_TOKEN_FILE", value_name = "PATH")]
+    pub(crate) admin_token_file: Option<String>,
+}
+
+/// Which tokens are good.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Tokens")]
+pub(crate) struct TokenCheckArgs {
+    /// A PEM file with one or several RSA public keys. Required without --dev.
+    #[arg(long, env = "JWT_PUBLIC_KEY_PATH", value_name = "PATH")]
+    pub(crate) jwt_public_key_path: Option<String>,
+    /// The issuer every token must name.
+    #[arg(long, env = "JWT_ISSUER", value_name = "TEXT")]
+    pub(crate) jwt_issuer: Option<String>,
+    /// The audience every token must name.
+    #[arg(long, env = "JWT_AUDIENCE", value_name = "TEXT")]
+    pub(crate) jwt_audience: Option<String>,
+    /// How far the clocks may differ [default: 5s].
+    #[arg(long, env = "JWT_LEEWAY", value_name = "DURATION")]
+    pub(crate) jwt_leeway: Option<String>,
+}
+
+/// Which element this is and where its files lie.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Element")]
+pub(crate) struct ElementArgs {
+    /// The element's identity [default: 01].
+    #[arg(long, env = "STORAGE_ELEMENT_ID", value_name = "ID")]
+    pub(crate) storage_element_id: Option<String>,
+    /// The kind of storage: local [default: local].
+    #[arg(long, env = "STORAGE_TYPE", value_name = "KIND")]
+    pub(crate) storage_type: Option<String>,
+    /// The folder that holds the files [default: ./.data/storage].
+    #[arg(long, env = "STORAGE_LOCAL_BASE_PATH", value_name = "PATH")]
+    pub(crate) storage_local_base_path: Option<String>,
+}
+
+/// How much it keeps, and what it tells clients of itself.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Storage")]
+pub(crate) struct StorageArgs {
+    /// The most the element may hold: bytes, `500M`, `10Gi` [default: the volume's size].
+    #[arg(long, env = "STORAGE_MAX_SIZE", value_name = "SIZE")]
+    pub(crate) storage_max_size: Option<String>,
+    /// The largest file it takes [default: 1Gi].
+    #[arg(long, env = "UPLOAD_MAX_FILE_SIZE", value_name = "SIZE")]
+    pub(crate) upload_max_file_size: Option<String>,
+    /// Clients prefer elements of a lower number [default: 100].
+    #[arg(long, env = "STORAGE_PRIORITY", value_name = "NUMBER")]
+    pub(crate) storage_priority: Option<String>,
+    /// Where clients reach the element, `http://host:port`.
+    #[arg(long, env = "STORAGE_EXTERNAL_ENDPOINT", value_name = "URL")]
+    pub(crate) storage_external_endpoint: Option<String>,
+}
+
+/// The database.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Database")]
+pub(crate) struct DatabaseArgs {
+    /// The PostgreSQL server. Without it the database is a SQLite file in the storage folder.
+    #[arg(long, env = "DB_HOST", value_name = "HOST")]
+    pub(crate) db_host: Option<String>,
+    /// Its port [default: 5432].
+    #[arg(long, env = "DB_PORT", value_name = "PORT")]
+    pub(crate) db_port: Option<String>,
+    /// The role to log in as.
+    #[arg(long, env = "DB_USERNAME", value_name = "NAME")]
+    pub(crate) db_username: Option<String>,
+    /// Its password; prefer DB_PASSWORD_FILE, since other processes can read flags.
+    #[arg(long, env = "DB_PASSWORD", value_name = "TEXT", hide_env_values = true)]
+    pub(crate) db_password: Option<String>,
+    /// A file with its password.
+    #[arg(long, env = "DB_PASSWORD_FILE", value_name = "PATH")]
+    pub(crate) db_password_file: Option<String>,
+    /// The database [default: artstore_storage_ID].
+    #[arg(long, env = "DB_DATABASE", value_name = "NAME")]
+    pub(crate) db_database: Option<String>,
+    /// What the names of all tables begin with [default: storage_elem_ID_].
+    #[arg(long, env = "DB_TABLE_PREFIX", value_name = "PREFIX")]
+    pub(crate) db_table_prefix: Option<String>,
+    /// The most connections to keep [default: 10].
+    #[arg(long, env = "DB_POOL_SIZE", value_name = "NUMBER")]
+    pub(crate) db_pool_size: Option<String>,
+    /// disable, allow, prefer, require, verify-ca or verify-full [default: prefer].
+    #[arg(long, env = "DB_SSL_MODE", value_name = "MODE")]
+    pub(crate) db_ssl_mode: Option<String>,
+    /// The PEM certificates that may have signed the server's.
+    #[arg(long, env = "DB_SSL_CA_CERT", value_name = "PATH")]
+    pub(crate) db_ssl_ca_cert: Option<String>,
+}
+
+/// Discovery.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Discovery")]
+pub(crate) struct RedisArgs {
+    /// The Redis server that clients look elements up in. Without it there is no discovery.
+    #[arg(long, env = "REDIS_HOST", value_name = "HOST")]
+    pub(crate) redis_host: Option<String>,
+    /// Its port [default: 6379].
+    #[arg(long, env = "REDIS_PORT", value_name = "PORT")]
+    pub(crate) redis_port: Option<String>,
+    /// Its password; prefer REDIS_PASSWORD_FILE.
+    #[arg(long, env = "REDIS_PASSWORD", value_name = "TEXT", hide_env_values = true)]
+    pub(crate) redis_password: Option<String>,
+    /// A file with its password.
+    #[arg(long, env = "REDIS_PASSWORD_FILE", value_name = "PATH")]
+    pub(crate) redis_password_file: Option<String>,
+    /// Whether it is a cluster; only false is supported.
+    #[arg(long, env = "REDIS_CLUSTER", value_name = "BOOL")]
+    pub(crate) redis_cluster: Option<String>,
+    /// Whether to use TLS; only false is supported.
+    #[arg(long, env = "REDIS_TLS", value_name = "BOOL")]
+    pub(crate) redis_tls: Option<String>,
+    /// How often to report, 1 to 60 seconds [default: 30].
+    #[arg(long, env = "HEALTH_REPORT_INTERVAL", value_name = "DURATION")]
+    pub(crate) health_report_interval: Option<String>,
+}
+
+/// Logs, on standard error.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Logs")]
+pub(crate) struct LogArgs {
+    /// error, warn, info, debug or trace [default: info].
+    #[arg(long, env = "LOG_LEVEL", value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+    /// json or text [default: json, with --dev text].
+    #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT")]
+    pub(crate) log_format: Option<String>,
+}

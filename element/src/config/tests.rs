@@ -1,0 +1,209 @@
+//! The configuration as users write it: defaults, and every kind of error by its variable.
+
+use std::ffi::OsString;
+
+use clap::Parser;
+use element_api::Mode;
+
+use super::environment::Environment;
+use super::{Config, DatabaseConfig, LogConfig, LogFormat};
+use crate::cli::{Cli, Command, ServeArgs};
+
+fn serve_args(flags: &[&str]) -> ServeArgs {
+    let words = ["artstore-element", "serve"].iter().chain(flags);
+    match Cli::try_parse_from(words).unwrap().command {
+        Command::Serve(args) => *args,
+        _ => panic!("serve was asked for"),
+    }
+}
+
+fn read(flags: &[&str]) -> Result<Config, String> {
+    let none: [(OsString, OsString); 0] = [];
+    Config::read(serve_args(flags), &Environment::new(none)).map_err(|error| error.to_string())
+}
+
+fn temporary_file(content: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), content).unwrap();
+    file
+}
+
+#[test]
+fn dev_needs_nothing_and_stays_on_this_machine() {
+    let config = read(&["--dev"]).unwrap();
+    assert_eq!(config.listen, ([127, 0, 0, 1].into(), 8010));
+    assert_eq!(config.mode, Mode::Edit);
+    assert_eq!(config.element.id, "01");
+    assert!(config.element.root.ends_with(".data/storage"));
+    assert_eq!(config.storage.max_file_size, 1 << 30);
+    assert_eq!(config.storage.priority, 100);
+    assert!(matches!(config.database, DatabaseConfig::Embedded { .. }));
+    assert!(config.redis.is_none() && config.keys.is_none() && config.admin_token.is_none());
+}
+
+#[test]
+fn start_without_a_key_is_refused() {
+    assert!(read(&[]).err().unwrap().starts_with("JWT_PUBLIC_KEY_PATH is missing"));
+}
+
+#[test]
+fn bad_values_name_their_variable() {
+    for (flag, value, variable) in [
+        ("--server-port", "http", "SERVER_PORT"),
+        ("--server-port", "65536", "SERVER_PORT"),
+        ("--server-host", "localhost:80", "SERVER_HOST"),
+        ("--app-mode", "readonly", "APP_MODE"),
+        ("--app-mode", "", "APP_MODE"),
+        ("--storage-type", "nfs", "STORAGE_TYPE"),
+        ("--storage-type", "s3", "STORAGE_TYPE"),
+        ("--storage-max-size", "lots", "STORAGE_MAX_SIZE"),
+        ("--upload-max-file-size", "-1", "UPLOAD_MAX_FILE_SIZE"),
+        ("--storage-priority", "high", "STORAGE_PRIORITY"),
+        ("--storage-element-id", "a b", "STORAGE_ELEMENT_ID"),
+        ("--storage-element-id", "../x", "STORAGE_ELEMENT_ID"),
+        (
+            "--storage-external-endpoint",
+            "storage-01:8010",
+            "STORAGE_EXTERNAL_ENDPOINT",
+        ),
+        ("--db-table-prefix", "Drop; table", "DB_TABLE_PREFIX"),
+        ("--jwt-leeway", "soon", "JWT_LEEWAY"),
+        ("--jwt-leeway", "1h", "JWT_LEEWAY"),
+        ("--health-report-interval", "0", "HEALTH_REPORT_INTERVAL"),
+        ("--health-report-interval", "120", "HEALTH_REPORT_INTERVAL"),
+        ("--redis-cluster", "true", "REDIS_CLUSTER"),
+        ("--redis-tls", "maybe", "REDIS_TLS"),
+        ("--admin-token-file", "/nowhere/token", "ADMIN_TOKEN_FILE"),
+        ("--redis-port", "6379", "REDIS_PORT"),
+        ("--db-port", "5432", "DB_PORT"),
+        ("--db-password", "x", "DB_PASSWORD"),
+    ] {
+        let message = read(&["--dev", &format!("{flag}={value}")]).err().unwrap();
+        assert!(message.contains(variable), "{flag} {value}: {message}");
+    }
+}
+
+#[test]
+fn contradictions_name_their_variables() {
+    let password = temporary_file("secret\n");
+    let path = password.path().to_str().unwrap();
+    let postgres = ["--dev", "--db-host", "db", "--db-username", "u", "--db-password", "p"];
+    assert!(read(&postgres).err().unwrap().starts_with("DB_HOST contradicts --dev"));
+    let both = [
+        "--db-host",
+        "db",
+        "--db-username",
+        "u",
+        "--db-password",
+        "p",
+        "--db-password-file",
+        path,
+    ];
+    assert!(
+        read(&both)
+            .err()
+            .unwrap()
+            .starts_with("DB_PASSWORD contradicts DB_PASSWORD_FILE")
+    );
+    assert!(
+        read(&["--db-host", "db", "--db-username", "u"])
+            .err()
+            .unwrap()
+            .starts_with("DB_PASSWORD is missing")
+    );
+    assert!(
+        read(&["--db-host", "db", "--db-password", "u"])
+            .err()
+            .unwrap()
+            .starts_with("DB_USERNAME is missing")
+    );
+}
+
+#[test]
+fn names_of_the_database_follow_the_element_id() {
+    let args = serve_args(&[
+        "--db-host",
+        "db",
+        "--db-username",
+        "u",
+        "--db-password",
+        "p",
+        "--db-ssl-mode",
+        "verify-full",
+        "--db-pool-size",
+        "3",
+    ]);
+    let none: [(OsString, OsString); 0] = [];
+    let config = DatabaseConfig::read(args.database, "storage-02", &Environment::new(none)).unwrap();
+    let DatabaseConfig::Postgres {
+        host,
+        port,
+        database,
+        table_prefix,
+        pool_size,
+        ..
+    } = config
+    else {
+        panic!("DB_HOST is set");
+    };
+    assert_eq!((host.as_str(), port, pool_size), ("db", 5432, 3));
+    assert_eq!(database, "artstore_storage_storage_02");
+    assert_eq!(table_prefix.as_str(), "storage_elem_storage_02_");
+}
+
+#[test]
+fn port_that_a_service_link_set_keeps_its_default() {
+    let args = serve_args(&["--dev", "--redis-host", "redis", "--redis-port", "tcp://10.0.0.1:6379"]);
+    let environment = Environment::new([
+        ("REDIS_SERVICE_HOST".into(), "10.0.0.1".into()),
+        ("REDIS_PORT".into(), "tcp://10.0.0.1:6379".into()),
+    ]);
+    assert_eq!(Config::read(args, &environment).unwrap().redis.unwrap().port, 6379);
+
+    let args = serve_args(&["--dev", "--redis-host", "redis", "--redis-port", "tcp://10.0.0.1:6379"]);
+    let alone = Environment::new([("REDIS_PORT".into(), "tcp://10.0.0.1:6379".into())]);
+    assert!(
+        Config::read(args, &alone)
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("REDIS_PORT")
+    );
+}
+
+#[test]
+fn short_admin_token_is_refused_without_being_shown() {
+    let file = temporary_file("short-token\n");
+    let message = read(&["--dev", "--admin-token-file", file.path().to_str().unwrap()])
+        .err()
+        .unwrap();
+    assert!(
+        message.contains("ADMIN_TOKEN_FILE") && message.contains("32"),
+        "{message}"
+    );
+    assert!(!message.contains("short-token"), "{message}");
+}
+
+#[test]
+fn private_key_in_place_of_the_public_one_is_refused() {
+    let file = temporary_file("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+    let message = read(&["--jwt-public-key-path", file.path().to_str().unwrap()])
+        .err()
+        .unwrap();
+    assert!(
+        message.contains("JWT_PUBLIC_KEY_PATH") && message.contains("PRIVATE KEY"),
+        "{message}"
+    );
+}
+
+#[test]
+fn logs_are_set_by_level_and_format() {
+    let args = serve_args(&["--dev", "--log-level", "DEBUG", "--log-format", "text"]).logs;
+    let logs = LogConfig::read(args, LogFormat::Json).unwrap();
+    assert_eq!((logs.level, logs.format), (tracing::Level::DEBUG, LogFormat::Text));
+    for flags in [["--log-level", "verbose"], ["--log-format", "xml"]] {
+        let args = serve_args(&["--dev", flags[0], flags[1]]).logs;
+        let message = LogConfig::read(args, LogFormat::Json).unwrap_err().to_string();
+        assert!(message.starts_with("LOG_"), "{message}");
+    }
+}

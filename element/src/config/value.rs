@@ -1,0 +1,249 @@
+//! Reading one value: text into numbers, sizes, durations, switches and files. Every error names the variable.
+
+use std::fs;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+use super::ConfigError;
+
+/// A variable's name and what was written for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Value {
+    pub(crate) variable: &'static str,
+    text: Option<String>,
+}
+
+impl Value {
+    /// What was written, or nothing. An empty text is an error: it is more often a slip in a template than a wish.
+    pub(crate) fn new(variable: &'static str, text: Option<String>) -> Result<Self, ConfigError> {
+        match text {
+            Some(text) if text.trim().is_empty() => Err(ConfigError::Empty { variable }),
+            text => Ok(Self { variable, text }),
+        }
+    }
+
+    pub(crate) const fn is_set(&self) -> bool {
+        self.text.is_some()
+    }
+
+    pub(crate) fn text(self) -> Option<String> {
+        self.text
+    }
+
+    pub(crate) fn or(self, default: &str) -> String {
+        self.text.unwrap_or_else(|| default.to_owned())
+    }
+
+    pub(crate) fn invalid(variable: &'static str, value: &str, why: impl Into<String>) -> ConfigError {
+        ConfigError::Invalid {
+            variable,
+            value: value.to_owned(),
+            why: why.into(),
+        }
+    }
+
+    /// Reads the value with `read`; its error text becomes the reason.
+    pub(crate) fn read<T, E: ToString>(
+        self,
+        read: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Result<Option<T>, ConfigError> {
+        let variable = self.variable;
+        self.text
+            .map(|text| read(&text).map_err(|why| Self::invalid(variable, &text, why.to_string())))
+            .transpose()
+    }
+
+    /// A whole number between `low` and `high`.
+    pub(crate) fn number<T>(self, low: T, high: T) -> Result<Option<T>, ConfigError>
+    where
+        T: FromStr + PartialOrd + std::fmt::Display,
+    {
+        self.read(|text| match text.parse::<T>() {
+            Ok(number) if number >= low && number <= high => Ok(number),
+            _ => Err(format!("use a whole number from {low} to {high}")),
+        })
+    }
+
+    pub(crate) fn size(self) -> Result<Option<u64>, ConfigError> {
+        self.read(parse_size)
+    }
+
+    pub(crate) fn duration(self, low: Duration, high: Duration) -> Result<Option<Duration>, ConfigError> {
+        self.read(|text| match parse_duration(text) {
+            Ok(duration) if duration >= low && duration <= high => Ok(duration),
+            Ok(_) => Err(format!("use a duration from {}s to {}s", low.as_secs(), high.as_secs())),
+            Err(why) => Err(why),
+        })
+    }
+
+    pub(crate) fn switch(self) -> Result<Option<bool>, ConfigError> {
+        self.read(|text| match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err("use true or false"),
+        })
+    }
+
+    /// The path of a file that can be read now, with its content.
+    pub(crate) fn file(self) -> Result<Option<(PathBuf, Vec<u8>)>, ConfigError> {
+        let variable = self.variable;
+        let Some(path) = self.text.map(PathBuf::from) else {
+            return Ok(None);
+        };
+        match fs::read(&path) {
+            Ok(content) => Ok(Some((path, content))),
+            Err(source) => Err(ConfigError::Unreadable { variable, path, source }),
+        }
+    }
+
+    /// The secret in a file, without the line end an editor adds.
+    pub(crate) fn secret_file(self) -> Result<Option<SecretString>, ConfigError> {
+        let variable = self.variable;
+        let Some((path, content)) = self.file()? else {
+            return Ok(None);
+        };
+        let text = String::from_utf8(content).map_err(|_| ConfigError::Unusable {
+            variable,
+            why: format!("{path:?} is not UTF-8 text"),
+        })?;
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.is_empty() {
+            return Err(ConfigError::Unusable {
+                variable,
+                why: format!("{path:?} is empty"),
+            });
+        }
+        Ok(Some(SecretString::from(text)))
+    }
+}
+
+/// A secret given in one variable or in the file another names, not both.
+pub(crate) fn secret(direct: Value, file: Value) -> Result<Option<SecretString>, ConfigError> {
+    if direct.is_set() && file.is_set() {
+        return Err(ConfigError::Contradiction {
+            variable: direct.variable,
+            other: file.variable,
+            why: "set one of the two",
+        });
+    }
+    match direct.text {
+        Some(text) => Ok(Some(SecretString::from(text))),
+        None => file.secret_file(),
+    }
+}
+
+const SIZE_HELP: &str = "use bytes or a whole number with k, M, G, T, Ki, Mi, Gi or Ti, such as 10Gi";
+
+/// Bytes: `1024`, `500M` (powers of 1000), `10Gi` (powers of 1024).
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim_end_matches('B') {
+        "" => 1,
+        "k" | "K" => 1_000,
+        "M" => 1_000_000,
+        "G" => 1_000_000_000,
+        "T" => 1_000_000_000_000,
+        "Ki" => 1 << 10,
+        "Mi" => 1 << 20,
+        "Gi" => 1 << 30,
+        "Ti" => 1 << 40,
+        _ => return Err(SIZE_HELP.to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| SIZE_HELP.to_owned())?;
+    match number.checked_mul(factor) {
+        Some(0) => Err("use more than 0 bytes".to_owned()),
+        Some(bytes) if bytes <= i64::MAX as u64 => Ok(bytes),
+        _ => Err("the size is too large".to_owned()),
+    }
+}
+
+/// `500ms`, `5s`, `2m`, `1h`; a bare number counts seconds.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let milliseconds: u64 = match unit {
+        "ms" => 1,
+        "" | "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("use a whole number with ms, s, m or h, such as 5s".to_owned()),
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(milliseconds))
+        .map(Duration::from_millis)
+        .ok_or_else(|| "use a whole number with ms, s, m or h, such as 5s".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Value, parse_duration, parse_size};
+
+    #[test]
+    fn sizes_are_read_in_both_bases() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("1024", 1024),
+            ("500M", 500_000_000),
+            ("10Gi", 10_737_418_240),
+            ("2KiB", 2048),
+            ("1k", 1000),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn bad_sizes_are_refused() {
+        for text in [
+            "",
+            "Gi",
+            "-1",
+            "1.5Gi",
+            "10 Gi",
+            "10gi",
+            "1X",
+            "0",
+            "99999999999Ti",
+            "18446744073709551615",
+        ] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_and_bad_ones_refused() {
+        assert_eq!(parse_duration("5s"), Ok(Duration::from_secs(5)));
+        assert_eq!(parse_duration("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
+        for text in ["", "s", "-5s", "5 s", "5d", "1.5s", "99999999999999999999s"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn empty_value_is_an_error_that_names_the_variable() {
+        let error = Value::new("DB_HOST", Some(" ".to_owned())).unwrap_err();
+        assert!(error.to_string().contains("DB_HOST"), "{error}");
+    }
+
+    #[test]
+    fn number_outside_its_bounds_is_refused_with_them() {
+        let error = Value::new("DB_PORT", Some("70000".to_owned()))
+            .unwrap()
+            .number::<u32>(1, 65_535)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "DB_PORT has a bad value \"70000\": use a whole number from 1 to 65535"
+        );
+    }
+}

@@ -1,0 +1,35 @@
+//! What the element says of itself to everybody: `GET /info` and `GET /capacity`.
+
+use axum::Json;
+use axum::extract::State;
+use element_api::{Capacity, Info};
+
+use super::error::ApiError;
+use super::extract::files;
+use crate::state::App;
+
+pub(super) async fn info(State(app): State<App>) -> Result<Json<Info>, ApiError> {
+    let files = files(&app)?;
+    let (mode, about) = (app.modes().state(), app.about());
+    // Away or slow, the database costs the answer its counts and nothing more.
+    let stats = files.index().stats().await.ok();
+    Ok(Json(Info {
+        element_id: about.element_id.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        mode: mode.mode,
+        mode_generation: mode.generation,
+        operations: mode.mode.operations().to_vec(),
+        storage_type: "local".to_owned(),
+        database_type: files.index().kind().to_owned(),
+        schema_version: stats.and_then(|_| app.schema_version()),
+        files: stats.map(|stats| stats.files),
+        wal_pending: stats.map(|stats| stats.wal_pending),
+        capacity: files.capacity(),
+        priority: about.priority,
+        endpoint: about.endpoint.clone(),
+    }))
+}
+
+pub(super) async fn capacity(State(app): State<App>) -> Result<Json<Capacity>, ApiError> {
+    Ok(Json(files(&app)?.capacity()))
+}

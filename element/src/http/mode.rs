@@ -1,0 +1,100 @@
+//! `GET /mode` and `POST /mode/transition`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use element_api::{ErrorCode, Mode, ModeState};
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+
+use super::error::ApiError;
+use super::extract::{files, json};
+use crate::auth::Identity;
+use crate::mode::{Refused, Wish};
+use crate::state::App;
+
+/// Longest reason kept in the history.
+const MAX_REASON: usize = 1000;
+
+/// The mode, and how it is ruled.
+#[derive(Serialize)]
+pub(super) struct Answer {
+    #[serde(flatten)]
+    state: ModeState,
+    /// Whether a mode file rules it.
+    managed: bool,
+    /// What the mode file asks for and cannot have.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<Refused>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    target_mode: String,
+    #[serde(default)]
+    confirm: bool,
+    reason: Option<String>,
+    generation: Option<i64>,
+}
+
+pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> Result<Json<Answer>, ApiError> {
+    if let Identity::Caller(caller) = app.authenticator().identify(&headers)?
+        && caller.rights.are_none()
+    {
+        return Err(ApiError::new(ErrorCode::Forbidden, "the token's role has no rights"));
+    }
+    Ok(Json(answer(&app, app.modes().state())))
+}
+
+pub(super) async fn transition(
+    State(app): State<App>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Answer>, ApiError> {
+    let by = match app.authenticator().identify(&headers)? {
+        Identity::Operator => None,
+        Identity::Caller(caller) if caller.rights.is_admin() => Some(caller.subject.clone()),
+        Identity::Caller(_) => return Err(ApiError::new(ErrorCode::Forbidden, "changing the mode is for admins")),
+    };
+    let request = json(&headers, body, &["application/json"]).await?;
+    let request: Request = serde_json::from_value(request).map_err(|error| ApiError::validation(error.to_string()))?;
+    if by.is_some() && request.generation.is_some() {
+        return Err(ApiError::validation("generation is for the operator"));
+    }
+    if request.generation.is_some_and(|generation| generation < 1) {
+        return Err(ApiError::validation("generation is at least 1"));
+    }
+    if request.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
+        return Err(ApiError::validation(format!(
+            "reason is longer than the {MAX_REASON} bytes allowed"
+        )));
+    }
+    let wish = Wish {
+        target: request
+            .target_mode
+            .parse::<Mode>()
+            .map_err(|error| ApiError::validation(error.to_string()))?,
+        confirmed: request.confirm,
+        generation: request.generation,
+        by: by.unwrap_or_else(|| "operator".to_owned()),
+        reason: request.reason,
+    };
+    // Until the element has started up another server may hold the folder the mode is kept in.
+    files(&app)?;
+    let modes = Arc::clone(app.modes());
+    let changed = spawn_blocking(move || modes.change(wish)).await;
+    let state = changed.map_err(|error| ApiError::internal(error.to_string()))??;
+    Ok(Json(answer(&app, state)))
+}
+
+fn answer(app: &App, state: ModeState) -> Answer {
+    Answer {
+        state,
+        managed: app.modes().is_managed(),
+        refused: app.modes().refused(),
+    }
+}

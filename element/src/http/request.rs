@@ -1,0 +1,90 @@
+//! What every request goes through: an id, a log line, metrics, and a problem document when it fails.
+
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::Response;
+use tracing::Instrument;
+use uuid::Uuid;
+
+use super::{error, linger};
+use crate::metrics::{Call, Outcome};
+use crate::state::App;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longest id taken over from a client.
+const MAX_REQUEST_ID: usize = 128;
+
+/// The outermost layer.
+pub(super) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let id = request_id(request.headers());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("", MatchedPath::as_str)
+        .to_owned();
+    let method = request.method().clone();
+    let call = call(&method, &route);
+    let span = tracing::info_span!("request", request_id = id, %method, path = request.uri().path());
+    let answered = async {
+        let response = error::finish(next.run(linger::over(request)).await, &id);
+        let seconds = started.elapsed().as_secs_f64();
+        let status = response.status().as_u16();
+        app.metrics().request(call, outcome(status), seconds);
+        if matches!(call, Call::health | Call::metrics) {
+            tracing::debug!(status, seconds, "answered");
+        } else {
+            tracing::info!(status, seconds, "answered");
+        }
+        response
+    };
+    let mut response = answered.instrument(span).await;
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+/// The client's own id when it is a sane one, else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    let sane = |text: &&str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+        (1..=MAX_REQUEST_ID).contains(&text.len()) && text.bytes().all(plain)
+    };
+    let given = headers
+        .get(REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(sane);
+    given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+}
+
+fn call(method: &Method, route: &str) -> Call {
+    let route = route.strip_prefix("/api/v1").unwrap_or(route);
+    match (method.as_str(), route) {
+        ("POST", "/files/upload") => Call::upload,
+        ("GET" | "HEAD", "/files/{id}" | "/files/{id}/download") => Call::download,
+        ("GET" | "HEAD", "/files/{id}/metadata") => Call::metadata,
+        ("PATCH", "/files/{id}/metadata") => Call::update,
+        ("DELETE", "/files/{id}") => Call::delete,
+        ("GET" | "HEAD", "/files" | "/files/search") => Call::search,
+        ("GET" | "HEAD", "/info") => Call::info,
+        ("GET" | "HEAD", "/capacity") => Call::capacity,
+        ("GET" | "HEAD", "/mode") => Call::mode,
+        ("POST", "/mode/transition") => Call::transition,
+        ("GET" | "HEAD", "/health/live" | "/health/ready") => Call::health,
+        ("GET" | "HEAD", "/metrics") => Call::metrics,
+        _ => Call::other,
+    }
+}
+
+const fn outcome(status: u16) -> Outcome {
+    match status {
+        ..400 => Outcome::ok,
+        400..500 => Outcome::refused,
+        500.. => Outcome::failed,
+    }
+}

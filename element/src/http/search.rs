@@ -1,0 +1,207 @@
+//! `GET /files` and `GET /files/search`: one page of the files that match.
+
+use std::collections::BTreeSet;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
+use element_api::{Operation, Page};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use percent_encoding::percent_decode_str;
+
+use super::error::ApiError;
+use super::extract::{allow, files};
+use crate::index::Search;
+use crate::state::App;
+
+const DEFAULT_LIMIT: u32 = 50;
+const MAX_LIMIT: u32 = 1000;
+
+pub(super) async fn list(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Json<Page>, ApiError> {
+    allow(&app, &headers, Operation::Search)?;
+    let search = read(query.as_deref().unwrap_or_default())?;
+    if search.q.is_some() {
+        return Err(ApiError::validation("q is for /files/search"));
+    }
+    Ok(Json(files(&app)?.search(&search).await?))
+}
+
+pub(super) async fn search(
+    State(app): State<App>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Json<Page>, ApiError> {
+    allow(&app, &headers, Operation::Search)?;
+    let search = read(query.as_deref().unwrap_or_default())?;
+    Ok(Json(files(&app)?.search(&search).await?))
+}
+
+/// Reads the query. A parameter nobody knows is an error: leaving it out would answer another question.
+fn read(query: &str) -> Result<Search, ApiError> {
+    let mut search = Search {
+        descending: true,
+        limit: DEFAULT_LIMIT,
+        ..Search::default()
+    };
+    let mut seen = BTreeSet::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (name, value) = (decode(name)?, decode(value)?);
+        if name != "tags" && !seen.insert(name.clone()) {
+            return Err(ApiError::validation(format!("{name} is there twice")));
+        }
+        if name.contains('\0') || value.contains('\0') {
+            return Err(ApiError::validation(format!("{name} holds the character NUL")));
+        }
+        set(&mut search, &name, &value)?;
+    }
+    if search.tags.len() + search.metadata.len() > MAX_FILTERS {
+        return Err(ApiError::validation(format!(
+            "at most {MAX_FILTERS} tags and metadata values may be asked for"
+        )));
+    }
+    search
+        .check_cursor()
+        .map_err(|error| ApiError::validation(format!("cursor: {error}")))?;
+    Ok(search)
+}
+
+fn set(search: &mut Search, name: &str, value: &str) -> Result<(), ApiError> {
+    let bad = |what: &str| ApiError::validation(format!("{name}={value:?}: {what}"));
+    match name {
+        "q" => search.q = Some(value.to_owned()).filter(|words| !words.trim().is_empty()),
+        "tags" => {
+            let tags = value.split(',').map(str::trim).filter(|tag| !tag.is_empty());
+            search.tags.extend(tags.map(str::to_owned));
+        }
+        "uploaded_by" => search.uploaded_by = Some(value.to_owned()),
+        "content_type" => search.content_type = Some(value.to_owned()),
+        "min_size" => search.min_size = Some(value.parse().map_err(|_| bad("use a number of bytes"))?),
+        "max_size" => search.max_size = Some(value.parse().map_err(|_| bad("use a number of bytes"))?),
+        "created_after" => search.created_after = Some(time(value).ok_or_else(|| bad(TIME))?),
+        "created_before" => search.created_before = Some(time(value).ok_or_else(|| bad(TIME))?),
+        "sort" => {
+            search.sort = value
+                .parse()
+                .map_err(|_| bad("use created_at, file_size or original_filename"))?;
+        }
+        "order" => {
+            search.descending = match value {
+                "desc" => true,
+                "asc" => false,
+                _ => return Err(bad("use asc or desc")),
+            };
+        }
+        "limit" => {
+            let limit = value.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+            search.limit = limit.ok_or_else(|| bad("use a number from 1 to 1000"))?;
+        }
+        "cursor" => search.cursor = Some(value.parse().map_err(|_| bad("pass next_cursor as it came"))?),
+        _ => match name.strip_prefix("metadata.").filter(|key| !key.is_empty()) {
+            Some(key) => {
+                search.metadata.insert(key.to_owned(), value.to_owned());
+            }
+            None => return Err(ApiError::validation(format!("there is no parameter {name}"))),
+        },
+    }
+    Ok(())
+}
+
+/// Tags and metadata values in one search, at the most.
+const MAX_FILTERS: usize = 64;
+
+const TIME: &str = "use a time such as 2026-01-31T12:00:00Z, or a date";
+
+/// A time with its offset, or a date, which begins at midnight UTC.
+fn time(text: &str) -> Option<Timestamp> {
+    // A plus that was not encoded arrives as a space.
+    let text = text.replace(' ', "+");
+    let midnight = |date: Date| date.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp());
+    text.parse::<Timestamp>()
+        .ok()
+        .or_else(|| text.parse::<Date>().ok().and_then(midnight))
+        .filter(|time| time.to_zoned(TimeZone::UTC).year() >= 1)
+}
+
+fn decode(text: &str) -> Result<String, ApiError> {
+    percent_decode_str(&text.replace('+', " "))
+        .decode_utf8()
+        .map(|text| text.into_owned())
+        .map_err(|_| ApiError::validation("the query is not UTF-8 text"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+    use crate::index::Sort;
+
+    #[test]
+    fn every_filter_of_the_contract_is_read() {
+        let search = read(
+            "q=annual+report&tags=a,b&tags=c&uploaded_by=alice&content_type=text%2Fplain&min_size=1&max_size=9\
+             &created_after=2026-01-31T12:00:00%2B02:00&created_before=2026-02-01&metadata.project=%D0%B0\
+             &metadata.a.b=x%3Dy&sort=file_size&order=asc&limit=1000",
+        )
+        .unwrap();
+        assert_eq!(search.q.as_deref(), Some("annual report"));
+        assert_eq!(search.tags, ["a", "b", "c"]);
+        assert_eq!(
+            (search.uploaded_by.as_deref(), search.content_type.as_deref()),
+            (Some("alice"), Some("text/plain"))
+        );
+        assert_eq!((search.min_size, search.max_size), (Some(1), Some(9)));
+        assert_eq!(search.created_after.unwrap().to_string(), "2026-01-31T10:00:00Z");
+        assert_eq!(search.created_before.unwrap().to_string(), "2026-02-01T00:00:00Z");
+        assert_eq!(search.metadata.get("project").map(String::as_str), Some("а"));
+        assert_eq!(search.metadata.get("a.b").map(String::as_str), Some("x=y"));
+        assert_eq!(
+            (search.sort, search.descending, search.limit),
+            (Sort::FileSize, false, 1000)
+        );
+    }
+
+    #[test]
+    fn defaults_are_the_newest_fifty() {
+        let search = read("").unwrap();
+        assert_eq!(
+            (search.sort, search.descending, search.limit),
+            (Sort::CreatedAt, true, 50)
+        );
+        assert!(search.q.is_none() && search.tags.is_empty() && search.cursor.is_none());
+    }
+
+    #[test]
+    fn unencoded_plus_of_an_offset_is_understood() {
+        let search = read("created_after=2026-01-31T12:00:00+02:00").unwrap();
+        assert_eq!(search.created_after.unwrap().to_string(), "2026-01-31T10:00:00Z");
+    }
+
+    #[test]
+    fn malformed_queries_are_refused() {
+        for query in [
+            "limit=0",
+            "limit=1001",
+            "limit=ten",
+            "min_size=-1",
+            "max_size=1k",
+            "created_after=yesterday",
+            "sort=name",
+            "order=up",
+            "cursor=%%%",
+            "cursor=abc",
+            "tag=a",
+            "metadata.=x",
+            "limit=1&limit=2",
+            "q=%FF",
+            "q=%00",
+        ] {
+            assert!(read(query).is_err(), "{query}");
+        }
+    }
+}

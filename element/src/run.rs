@@ -1,0 +1,318 @@
+//! Running the commands: what happens in which order. `serve` answers from the first moment, is ready once the database was
+//! reached and the log recovered, and on SIGTERM finishes what it has begun.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use element_api::Role;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::auth::Authenticator;
+use crate::cli::{MigrateAction, MigrateArgs, RebuildArgs, ServeArgs};
+use crate::config::environment::Environment;
+use crate::config::{
+    Config, DatabaseConfig, ElementConfig, LogConfig, LogFormat, RedisConfig, StorageConfig, TokenRules,
+};
+use crate::files::{Files, Settings};
+use crate::index::{Index, MigrationStatus};
+use crate::metrics::Metrics;
+use crate::mode::{self, Modes};
+use crate::state::{About, App, Opened};
+use crate::token::Claims;
+use crate::{dev, discovery, http, telemetry};
+
+/// How long to wait before the database is tried again: at first, and at the most.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(10);
+
+/// How long the token in the lines to paste is good.
+const DEV_TOKEN_TIME: Duration = Duration::from_secs(12 * 3600);
+
+/// The `serve` command.
+pub(crate) async fn serve(mut args: ServeArgs, environment: &Environment) -> Result<()> {
+    let dev = args.dev;
+    let format = if dev { LogFormat::Text } else { LogFormat::Json };
+    let logs = LogConfig::read(std::mem::take(&mut args.logs), format)?;
+    let config = Config::read(args, environment)?;
+    telemetry::init(logs);
+    raise_file_limit();
+    let mut signals = Signals::new()?;
+    let own_folder = config.element.own_folder();
+    create(&own_folder)?;
+    let modes = Modes::open(&own_folder, config.mode, config.mode_file)?;
+    let keys = match config.keys {
+        Some(keys) => keys,
+        None => dev::public_key(&own_folder)?,
+    };
+    let about = about(&config.element, &config.storage);
+    let authenticator = Authenticator::new(keys, &config.tokens, config.admin_token);
+    let metrics = Arc::new(Metrics::new(config.redis.is_some()));
+    let app = App::new(about, authenticator, Arc::new(modes), Arc::clone(&metrics));
+    let (listener, address) = listen(config.listen).await?;
+
+    let stopping = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let startup = Startup {
+        app: app.clone(),
+        element: config.element,
+        storage: config.storage,
+        database: config.database,
+        redis: config.redis,
+        dev: dev.then_some(config.tokens),
+        address,
+        stopping: stopping.clone(),
+        tasks: tasks.clone(),
+    };
+    tasks.spawn(startup.run());
+
+    let server = tokio::spawn(http::server::serve(
+        listener,
+        http::router(app.clone()),
+        metrics,
+        stopping.clone(),
+    ));
+    tracing::info!(signal = signals.next().await, "stopping");
+    app.stop();
+    stopping.cancel();
+    tokio::select! {
+        finished = finish(server, tasks, app) => finished?,
+        signal = signals.next() => bail!("stopped by a second {signal} before everything was finished"),
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Waits for what runs: requests first, then what serves them.
+async fn finish(server: JoinHandle<()>, tasks: TaskTracker, app: App) -> Result<()> {
+    server.await.context("the server failed")?;
+    tasks.close();
+    tasks.wait().await;
+    if let Some(files) = app.files() {
+        files.shutdown().await;
+    }
+    Ok(())
+}
+
+/// What happens beside serving, from the start until the element is ready.
+struct Startup {
+    app: App,
+    element: ElementConfig,
+    storage: StorageConfig,
+    database: DatabaseConfig,
+    redis: Option<RedisConfig>,
+    /// With `--dev`, what its tokens must say.
+    dev: Option<TokenRules>,
+    address: SocketAddr,
+    stopping: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Startup {
+    async fn run(self) {
+        let opening = open_patiently(&self.element, &self.storage, &self.database);
+        let Some(opened) = self.stopping.run_until_cancelled(opening).await else {
+            return;
+        };
+        // The storage folder is ours from here on, and the mode kept in it.
+        mode::file::look(self.app.modes()).await;
+        self.app.opened(opened.clone());
+        self.tasks
+            .spawn(mode::file::follow(Arc::clone(self.app.modes()), self.stopping.clone()));
+        tracing::info!(element_id = self.element.id, mode = %self.app.modes().current(), "ready");
+        if let Some(rules) = &self.dev
+            && let Err(error) = print_curl_lines(&self.element, self.address, rules)
+        {
+            tracing::warn!(error = format!("{error:#}"), "failed to print the lines to paste");
+        }
+        if let Some(redis) = self.redis {
+            let endpoint = self.storage.endpoint.unwrap_or_else(|| own_endpoint(self.address));
+            self.tasks.spawn(discovery::report(
+                redis,
+                self.app,
+                opened.files,
+                endpoint,
+                self.stopping,
+            ));
+        }
+    }
+}
+
+/// The `migrate` command.
+pub(crate) async fn migrate(args: MigrateArgs, environment: &Environment) -> Result<()> {
+    telemetry::init(LogConfig::read(args.logs, LogFormat::Text)?);
+    let element = ElementConfig::read(args.element)?;
+    let database = DatabaseConfig::read(args.database, &element.id, environment)?;
+    if matches!(database, DatabaseConfig::Embedded { .. }) {
+        create(&element.own_folder())?;
+    }
+    let index = Index::open(&database, &element.root)?;
+    let status = match args.action {
+        MigrateAction::Up => index.migrate_up().await,
+        MigrateAction::Down => index.migrate_down().await,
+        MigrateAction::Status => index.migration_status().await,
+    };
+    index.close().await;
+    print_status(&status?)
+}
+
+/// The `rebuild` command.
+pub(crate) async fn rebuild(args: RebuildArgs, environment: &Environment) -> Result<()> {
+    telemetry::init(LogConfig::read(args.logs, LogFormat::Text)?);
+    let element = ElementConfig::read(args.element)?;
+    let database = DatabaseConfig::read(args.database, &element.id, environment)?;
+    let storage = StorageConfig::read(args.storage)?;
+    create(&element.own_folder())?;
+    let files = open(&element, &storage, &database).await?.files;
+    let report = files.rebuild().await;
+    files.shutdown().await;
+    let report = serde_json::to_string(&report?).context("failed to encode the report")?;
+    writeln!(io::stdout(), "{report}").context("failed to print the report")
+}
+
+/// Takes all the file handles the system grants: connections and open files may be many.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    ) {
+        tracing::warn!(%error, "failed to raise the limit of open files");
+    }
+}
+
+fn create(own_folder: &Path) -> Result<()> {
+    fs::create_dir_all(own_folder).with_context(|| {
+        format!("failed to create {own_folder:?}; is STORAGE_LOCAL_BASE_PATH a folder this user may write?")
+    })
+}
+
+fn about(element: &ElementConfig, storage: &StorageConfig) -> About {
+    About {
+        element_id: element.id.clone(),
+        priority: storage.priority,
+        endpoint: storage.endpoint.clone(),
+        max_file_size: storage.max_file_size,
+    }
+}
+
+async fn listen(address: (std::net::IpAddr, u16)) -> Result<(TcpListener, SocketAddr)> {
+    let (host, port) = address;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("failed to listen on SERVER_HOST {host}, SERVER_PORT {port}"))?;
+    let address = listener.local_addr().context("failed to learn the listening address")?;
+    tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
+    Ok((listener, address))
+}
+
+/// Opens the files, however long the database takes to be there. Nothing is promised meanwhile: the element is not ready.
+async fn open_patiently(element: &ElementConfig, storage: &StorageConfig, database: &DatabaseConfig) -> Opened {
+    let mut pause = FIRST_RETRY;
+    loop {
+        match open(element, storage, database).await {
+            Ok(opened) => return opened,
+            Err(error) => {
+                let error = format!("{error:#}");
+                tracing::error!(error, retry_seconds = pause.as_secs(), "cannot start yet; trying again");
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LAST_RETRY);
+    }
+}
+
+async fn open(element: &ElementConfig, storage: &StorageConfig, database: &DatabaseConfig) -> Result<Opened> {
+    let index = Index::open(database, &element.root).context("failed to set up the database")?;
+    let settings = Settings {
+        root: element.root.clone(),
+        max_size: storage.max_size,
+        max_file_size: storage.max_file_size,
+        instance_id: format!("{}/{}", element.id, Uuid::now_v7()),
+    };
+    let opened = async {
+        let status = index
+            .migrate_up()
+            .await
+            .context("failed to bring the database up to date")?;
+        let files = Files::open(settings, index.clone())
+            .await
+            .context("failed to open the files")?;
+        Ok(Opened {
+            files,
+            schema_version: status.current(),
+        })
+    };
+    let result = opened.await;
+    if result.is_err() {
+        index.close().await;
+    }
+    result
+}
+
+fn print_curl_lines(element: &ElementConfig, address: SocketAddr, rules: &TokenRules) -> Result<()> {
+    let key = dev::private_key(&element.own_folder())?;
+    let claims = Claims::new(
+        "dev",
+        Role::Admin,
+        DEV_TOKEN_TIME,
+        rules.issuer.clone(),
+        rules.audience.clone(),
+    );
+    let lines = dev::curl_lines(address, &claims.sign(&key)?);
+    let mut out = io::stdout();
+    out.write_all(lines.as_bytes())
+        .and_then(|()| out.flush())
+        .context("failed to write to standard output")
+}
+
+/// Where this machine believes to be reached, for an element that was not told.
+fn own_endpoint(address: SocketAddr) -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("http://{host}:{}", address.port())
+}
+
+fn print_status(status: &MigrationStatus) -> Result<()> {
+    let mut out = io::stdout();
+    for (version, name, applied) in &status.versions {
+        let word = if *applied { "applied" } else { "pending" };
+        writeln!(out, "{version} {name} {word}").context("failed to print the status")?;
+    }
+    Ok(())
+}
+
+/// The signals that ask the server to stop.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("failed to listen for signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Starting with a wrong configuration: exit code 2, and a message that names the variable.
+
+use crate::harness::Setup;
+
+#[tokio::test]
+async fn wrong_variables_stop_the_start_by_name() {
+    for (variable, value) in [
+        ("SERVER_PORT", "http"),
+        ("SERVER_HOST", "everywhere"),
+        ("APP_MODE", "readonly"),
+        ("APP_MODE", ""),
+        ("STORAGE_TYPE", "s3"),
+        ("STORAGE_TYPE", "tape"),
+        ("STORAGE_MAX_SIZE", "lots"),
+        ("STORAGE_PRIORITY", "first"),
+        ("STORAGE_ELEMENT_ID", "a/b"),
+        ("STORAGE_EXTERNAL_ENDPOINT", "storage"),
+        ("UPLOAD_MAX_FILE_SIZE", "1.5Gi"),
+        ("DB_TABLE_PREFIX", "x; drop table y"),
+        ("DB_PORT", "5432"),
+        ("DB_HOST", ""),
+        ("DB_HOST", "db"),
+        ("REDIS_PORT", "tcp://10.0.0.1:6379"),
+        ("REDIS_TLS", "true"),
+        ("REDIS_CLUSTER", "true"),
+        ("JWT_LEEWAY", "5 s"),
+        ("JWT_PUBLIC_KEY_PATH", "/nowhere/key.pem"),
+        ("ADMIN_TOKEN_FILE", "/nowhere/token"),
+        ("HEALTH_REPORT_INTERVAL", "2h"),
+        ("LOG_LEVEL", "loud"),
+        ("LOG_FORMAT", "xml"),
+        ("JWT_JWKS_URL", "https://issuer/keys"),
+        ("SERVER_TLS_CERT_PATH", "/cert.pem"),
+        ("STORAGE_S3_BUCKET_NAME", "bucket"),
+        ("STORAGE_MAX_SZIE", "10Gi"),
+        ("DB_HOSTNAME", "db"),
+        ("APP_MOD", "ro"),
+    ] {
+        let mut setup = Setup::embedded();
+        setup.set(variable, value);
+        let (code, stdout, stderr) = setup.run(&["serve"]).await;
+        assert_eq!(code, 2, "{variable}={value}: {stderr}");
+        assert!(stderr.contains(variable), "{variable}={value}: {stderr}");
+        assert_eq!(stdout, "");
+        assert!(!setup.root().exists(), "{variable}={value} left something behind");
+    }
+}
+
+#[tokio::test]
+async fn start_without_a_key_is_refused() {
+    let mut setup = Setup::embedded();
+    setup.unset("JWT_PUBLIC_KEY_PATH");
+    let (code, _, stderr) = setup.run(&["serve"]).await;
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("JWT_PUBLIC_KEY_PATH is missing"), "{stderr}");
+}
+
+#[tokio::test]
+async fn private_key_where_the_public_one_belongs_is_refused() {
+    let mut setup = Setup::embedded();
+    let path = setup.file("private.pem", &crate::harness::keys::KEYS.private_pem);
+    setup.set("JWT_PUBLIC_KEY_PATH", path.to_str().unwrap());
+    let (code, _, stderr) = setup.run(&["serve"]).await;
+    assert_eq!(code, 2, "{stderr}");
+    assert!(
+        stderr.contains("JWT_PUBLIC_KEY_PATH") && stderr.contains("PRIVATE KEY"),
+        "{stderr}"
+    );
+}
+
+#[tokio::test]
+async fn unusable_mode_file_or_folder_stops_a_first_start() {
+    let mut setup = Setup::embedded();
+    setup.set("APP_MODE_FILE", "/nowhere/mode.json");
+    let (code, _, stderr) = setup.run(&["serve"]).await;
+    assert!(code != 0 && stderr.contains("APP_MODE_FILE"), "{stderr}");
+
+    let mut setup = Setup::embedded();
+    let file = setup.file("a-file", "");
+    setup.set("STORAGE_LOCAL_BASE_PATH", file.join("storage").to_str().unwrap());
+    let (code, _, stderr) = setup.run(&["serve"]).await;
+    assert!(code != 0 && stderr.contains("STORAGE_LOCAL_BASE_PATH"), "{stderr}");
+}
+
+#[tokio::test]
+async fn taken_port_stops_the_start_by_name() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut setup = Setup::embedded();
+    setup.set("SERVER_PORT", &listener.local_addr().unwrap().port().to_string());
+    let (code, _, stderr) = setup.run(&["serve"]).await;
+    assert!(code == 1 && stderr.contains("SERVER_PORT"), "{stderr}");
+}
+
+#[tokio::test]
+async fn flags_do_what_their_variables_do_and_help_shows_both() {
+    let mut setup = Setup::embedded();
+    setup.set("SERVER_PORT", "not a port");
+    let element = setup
+        .start_unready(&["serve", "--server-port", "0", "--storage-element-id", "flagged"])
+        .await;
+    element.wait_ready().await;
+    assert_eq!(element.client.json("/info").await["element_id"], "flagged");
+
+    let (code, help, _) = setup.run(&["serve", "--help"]).await;
+    assert_eq!(code, 0);
+    // Lines are wrapped anywhere.
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for variable in [
+        "APP_MODE",
+        "APP_MODE_FILE",
+        "SERVER_HOST",
+        "SERVER_PORT",
+        "ADMIN_TOKEN_FILE",
+        "DB_HOST",
+        "DB_PORT",
+        "DB_USERNAME",
+        "DB_PASSWORD",
+        "DB_PASSWORD_FILE",
+        "DB_DATABASE",
+        "DB_TABLE_PREFIX",
+        "DB_POOL_SIZE",
+        "DB_SSL_MODE",
+        "DB_SSL_CA_CERT",
+        "REDIS_HOST",
+        "REDIS_PORT",
+        "REDIS_PASSWORD",
+        "REDIS_PASSWORD_FILE",
+        "REDIS_CLUSTER",
+        "REDIS_TLS",
+        "STORAGE_TYPE",
+        "STORAGE_LOCAL_BASE_PATH",
+        "STORAGE_MAX_SIZE",
+        "STORAGE_ELEMENT_ID",
+        "STORAGE_PRIORITY",
+        "STORAGE_EXTERNAL_ENDPOINT",
+        "UPLOAD_MAX_FILE_SIZE",
+        "JWT_PUBLIC_KEY_PATH",
+        "JWT_ISSUER",
+        "JWT_AUDIENCE",
+        "JWT_LEEWAY",
+        "HEALTH_REPORT_INTERVAL",
+        "LOG_LEVEL",
+        "LOG_FORMAT",
+    ] {
+        assert!(help.contains(&format!("[env: {variable}")), "{variable} in\n{help}");
+        assert!(
+            help.contains(&format!("--{}", variable.to_lowercase().replace('_', "-"))),
+            "{variable} in\n{help}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn variables_of_kubernetes_services_do_no_harm() {
+    let mut setup = Setup::embedded();
+    for (name, value) in [
+        ("REDIS_SERVICE_HOST", "10.0.0.1"),
+        ("REDIS_PORT", "tcp://10.0.0.1:6379"),
+        ("REDIS_PORT_6379_TCP", "tcp://10.0.0.1:6379"),
+        ("STORAGE_01_SERVICE_HOST", "10.0.0.2"),
+        ("STORAGE_01_SERVICE_PORT", "8010"),
+        ("STORAGE_01_PORT", "tcp://10.0.0.2:8010"),
+        ("STORAGE_01_PORT_8010_TCP_ADDR", "10.0.0.2"),
+    ] {
+        setup.set(name, value);
+    }
+    setup.start().await.stop().await;
+}

@@ -1,0 +1,148 @@
+//! What the element says of itself, and what every answer carries.
+
+use serde_json::json;
+
+use crate::harness::Setup;
+use crate::harness::client::send;
+
+#[tokio::test]
+async fn info_and_capacity_tell_the_truth() {
+    for (setup, database) in Setup::both().await.into_iter().zip(["sqlite", "postgres"]) {
+        let mut setup = setup;
+        setup.set("STORAGE_MAX_SIZE", "100M");
+        setup.set("STORAGE_PRIORITY", "42");
+        setup.set("STORAGE_EXTERNAL_ENDPOINT", "http://storage-01:8010");
+        let element = setup.start().await;
+        element.client.store("a.bin", &vec![1; 1_000_000]).await;
+        let info = element.client.json("/info").await;
+        for (name, value) in [
+            ("element_id", json!("01")),
+            ("version", json!(env!("CARGO_PKG_VERSION"))),
+            ("mode", json!("edit")),
+            ("mode_generation", json!(0)),
+            ("operations", json!(["create", "read", "update", "delete", "search"])),
+            ("storage_type", json!("local")),
+            ("database_type", json!(database)),
+            ("files", json!(1)),
+            ("wal_pending", json!(0)),
+            ("priority", json!(42)),
+            ("endpoint", json!("http://storage-01:8010")),
+        ] {
+            assert_eq!(info[name], value, "{name}");
+        }
+        assert!(info["schema_version"].as_i64().unwrap() >= 1);
+        let capacity = element.client.json("/capacity").await;
+        assert_eq!(capacity, info["capacity"]);
+        assert_eq!(
+            (&capacity["total_bytes"], &capacity["used_bytes"]),
+            (&json!(100_000_000), &json!(1_000_000))
+        );
+        assert_eq!((&capacity["percent"], &capacity["status"]), (&json!(1.0), &json!("ok")));
+    }
+}
+
+#[tokio::test]
+async fn health_says_alive_and_ready() {
+    let setup = Setup::embedded();
+    let element = setup.start().await;
+    assert_eq!(element.client.json("/health/live").await["status"], "alive");
+    let ready = element.client.json("/health/ready").await;
+    assert_eq!(ready["status"], "ready");
+    for check in ["database", "storage"] {
+        assert_eq!(ready["checks"][check]["status"], "ok", "{check}");
+    }
+}
+
+#[tokio::test]
+async fn metrics_are_fed_and_their_labels_bounded() {
+    let setup = Setup::embedded();
+    let element = setup.start().await;
+    let file = element.client.store("a.bin", &vec![1; 1000]).await;
+    let path = format!("/files/{}", file["file_id"].as_str().unwrap());
+    element.client.get(&path).await.expect(200);
+    element.client.get(&format!("{path}/metadata")).await.expect(200);
+    element.client.get("/files?limit=0").await.expect(400);
+    for number in 0..50 {
+        element.client.get(&format!("/nothing/{number}")).await.expect(404);
+        let method = format!("METHOD{number}");
+        send(element.client.by("user", &method, "/info")).await.expect(405);
+    }
+    let answer = element.client.get("/metrics").await.expect(200);
+    let text = String::from_utf8(answer.body).unwrap();
+    for line in [
+        "artstore_element_operations_total{operation=\"upload\",result=\"ok\"} 1",
+        "artstore_element_operations_total{operation=\"download\",result=\"ok\"} 1",
+        "artstore_element_operations_total{operation=\"metadata\",result=\"ok\"} 1",
+        "artstore_element_operations_total{operation=\"search\",result=\"refused\"} 1",
+        "artstore_element_operations_total{operation=\"other\",result=\"refused\"} 100",
+        "artstore_element_operation_seconds_count{operation=\"upload\",result=\"ok\"} 1",
+        "artstore_element_received_bytes_total 1000",
+        "artstore_element_sent_bytes_total 1000",
+        "artstore_element_files 1",
+        "artstore_element_wal_pending 0",
+        "artstore_element_database_up 1",
+        "artstore_element_storage_writable 1",
+        "artstore_element_mode{mode=\"edit\"} 1",
+        "artstore_element_mode{mode=\"ar\"} 0",
+        "artstore_element_mode_file_refused 0",
+        "artstore_element_capacity_bytes{kind=\"used\"} 1000",
+    ] {
+        assert!(text.lines().any(|written| written == line), "{line} in\n{text}");
+    }
+    assert!(
+        !text.contains("redis") && !text.contains("METHOD") && !text.contains("nothing"),
+        "{text}"
+    );
+    assert!(text.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn every_answer_has_a_request_id_that_the_log_has_too() {
+    let setup = Setup::embedded();
+    let element = setup.start().await;
+    let given = element
+        .client
+        .by("user", "GET", "/files/not-an-id")
+        .header("x-request-id", "trace-42");
+    let problem = send(given).await.expect_problem(400, "VALIDATION_ERROR");
+    assert_eq!(problem["request_id"], "trace-42");
+    let line = element.stderr.wait_for("trace-42").await;
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(
+        (&line["span"]["request_id"], &line["status"]),
+        (&json!("trace-42"), &json!(400))
+    );
+    for bad in ["a b", "x\u{7f}y", "", &"x".repeat(200), "{\"a\":1}"] {
+        let Ok(value) = reqwest::header::HeaderValue::from_bytes(bad.as_bytes()) else {
+            continue;
+        };
+        let answer = send(element.client.by("user", "GET", "/files").header("x-request-id", value))
+            .await
+            .expect(200);
+        let made = answer.header("x-request-id").unwrap();
+        assert!(made != bad && uuid::Uuid::parse_str(made).is_ok(), "{bad:?} {made}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_method_is_a_problem_that_names_the_right_ones() {
+    let setup = Setup::embedded();
+    let element = setup.start().await;
+    for (method, path, allowed) in [
+        ("POST", "/info", "GET"),
+        ("DELETE", "/files", "GET"),
+        ("GET", "/files/upload", "POST"),
+        ("PUT", "/mode", "GET"),
+    ] {
+        let answer = send(element.client.by("admin", method, path)).await;
+        let problem = answer.json();
+        assert_eq!(
+            (answer.status, &problem["status"]),
+            (405, &json!(405)),
+            "{method} {path}"
+        );
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+        assert_eq!(problem["title"], "Method Not Allowed");
+        assert!(answer.header("allow").unwrap().contains(allowed), "{method} {path}");
+    }
+}

@@ -1,0 +1,167 @@
+//! Metadata: reading, changing and deleting.
+
+use serde_json::{Value, json};
+
+use crate::harness::Setup;
+use crate::harness::client::send;
+
+fn path_of(file: &Value) -> String {
+    format!("/files/{}", file["file_id"].as_str().unwrap())
+}
+
+#[tokio::test]
+async fn patch_changes_what_it_names_and_counts_revisions() {
+    for setup in Setup::both().await {
+        let element = setup.start().await;
+        let fields = [
+            ("description", "old"),
+            ("version", "1"),
+            ("tags", "a,b"),
+            ("metadata", r#"{"x":1,"y":"z"}"#),
+        ];
+        let file = element.client.upload("a.txt", b"abc", &fields).await.expect(201).json();
+        let path = format!("{}/metadata", path_of(&file));
+        let answer = element.client.get(&path).await.expect(200);
+        assert_eq!((answer.header("etag"), answer.json()), (Some("\"1\""), file.clone()));
+
+        let patch =
+            json!({ "description": "new", "version": null, "tags": ["c"], "metadata": { "x": null, "w": true } });
+        let request = element
+            .client
+            .by("user", "PATCH", &path)
+            .header("if-match", "\"1\"")
+            .json(&patch);
+        let answer = send(request).await.expect(200);
+        let changed = answer.json();
+        assert_eq!(answer.header("etag"), Some("\"2\""));
+        assert_eq!(changed["description"], "new");
+        assert_eq!(changed.get("version"), None);
+        assert_eq!(changed["tags"], json!(["c"]));
+        assert_eq!(changed["metadata"], json!({ "y": "z", "w": true }));
+        assert_eq!(changed["revision"], 2);
+        for name in [
+            "file_id",
+            "checksum",
+            "created_at",
+            "storage_path",
+            "file_size",
+            "created_by_id",
+        ] {
+            assert_eq!(changed[name], file[name], "{name}");
+        }
+        assert_eq!(element.client.json(&path).await, changed);
+
+        let kept = setup
+            .root()
+            .join(format!("{}.attr.json", file["storage_path"].as_str().unwrap()));
+        assert_eq!(
+            serde_json::from_slice::<Value>(&std::fs::read(kept).unwrap()).unwrap(),
+            changed
+        );
+    }
+}
+
+#[tokio::test]
+async fn stale_patch_is_refused_and_null_clears() {
+    for setup in Setup::both().await {
+        let element = setup.start().await;
+        let fields = [("tags", "a,b"), ("metadata", r#"{"x":1}"#)];
+        let file = element.client.upload("a.txt", b"abc", &fields).await.expect(201).json();
+        let path = format!("{}/metadata", path_of(&file));
+        let first = element
+            .client
+            .by("user", "PATCH", &path)
+            .json(&json!({ "version": "2" }));
+        send(first).await.expect(200);
+        let stale = element
+            .client
+            .by("user", "PATCH", &path)
+            .header("if-match", "\"1\"")
+            .json(&json!({ "version": "3" }));
+        send(stale).await.expect_problem(412, "PRECONDITION_FAILED");
+        let request = element
+            .client
+            .by("user", "PATCH", &path)
+            .json(&json!({ "metadata": null, "tags": null }));
+        let cleared = send(request).await.expect(200).json();
+        assert_eq!((&cleared["metadata"], &cleared["tags"]), (&json!({}), &json!([])));
+        let none = element.client.by("user", "GET", &path).header("if-none-match", "\"3\"");
+        send(none).await.expect(304);
+    }
+}
+
+#[tokio::test]
+async fn malformed_patches_are_refused_and_change_nothing() {
+    let setup = Setup::embedded();
+    let element = setup.start().await;
+    let file = element.client.store("a.txt", b"abc").await;
+    let path = format!("{}/metadata", path_of(&file));
+    for body in [
+        "",
+        "{",
+        "[]",
+        "null",
+        "\"x\"",
+        r#"{"file_size":1}"#,
+        r#"{"checksum":"x"}"#,
+        r#"{"revision":9}"#,
+        r#"{"description":1}"#,
+        r#"{"tags":"a"}"#,
+        r#"{"tags":[1]}"#,
+        r#"{"metadata":[]}"#,
+        r#"{"metadata":{"a":[]}}"#,
+    ] {
+        let request = element
+            .client
+            .by("user", "PATCH", &path)
+            .header("content-type", "application/json")
+            .body(body);
+        send(request).await.expect_problem(400, "VALIDATION_ERROR");
+    }
+    let request = element
+        .client
+        .by("user", "PATCH", &path)
+        .header("content-type", "text/plain")
+        .body("{}");
+    send(request).await.expect_problem(400, "VALIDATION_ERROR");
+    let large = format!("{{\"description\":\"{}\"}}", "x".repeat(100_000));
+    let request = element
+        .client
+        .by("user", "PATCH", &path)
+        .header("content-type", "application/merge-patch+json")
+        .body(large);
+    send(request).await.expect_problem(400, "VALIDATION_ERROR");
+    assert_eq!(element.client.json(&path).await, file);
+}
+
+#[tokio::test]
+async fn deleted_file_is_gone_for_good() {
+    for setup in Setup::both().await {
+        let element = setup.start().await;
+        let file = element.client.store("a.txt", b"abc").await;
+        let path = path_of(&file);
+        let etag = format!("\"{}\"", file["checksum"].as_str().unwrap());
+        for wrong in ["\"x\"", "\"7\""] {
+            let request = element.client.by("operator", "DELETE", &path).header("if-match", wrong);
+            send(request).await.expect_problem(412, "PRECONDITION_FAILED");
+        }
+        let answer = send(element.client.by("operator", "DELETE", &path).header("if-match", etag))
+            .await
+            .expect(204);
+        assert!(answer.body.is_empty());
+        for path in [path.clone(), format!("{path}/metadata")] {
+            element.client.get(&path).await.expect_problem(404, "NOT_FOUND");
+        }
+        send(element.client.by("operator", "DELETE", &path))
+            .await
+            .expect_problem(404, "NOT_FOUND");
+        assert_eq!(element.client.json("/files").await["total"], 0);
+        assert_eq!(element.files_on_disk(), [] as [std::path::PathBuf; 0]);
+        let other = element.client.store("b.txt", b"abc").await;
+        let request = element
+            .client
+            .by("operator", "DELETE", &path_of(&other))
+            .header("if-match", "\"1\"");
+        send(request).await.expect(204);
+    }
+}
