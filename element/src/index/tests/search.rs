@@ -21,116 +21,17 @@ pub(super) async fn found(index: &Index, search: Search) -> Vec<u128> {
     page.items.iter().map(|item| item.file_id.as_u128()).collect()
 }
 
-#[tokio::test]
-async fn each_filter_finds_its_files() {
+/// Puts twelve files and asks for each search of the table, on both databases.
+async fn check(table: &[(Search, &[u128])]) {
     for database in TestDatabase::both().await {
         let index = database.migrated().await;
         for number in 1..=12 {
             put(&index, &file(number)).await;
         }
-        let words = |q: &str| Search {
-            q: Some(q.into()),
-            ..all()
-        };
-        let metadata = |key: &str, value: &str| Search {
-            metadata: BTreeMap::from([(key.to_owned(), value.to_owned())]),
-            ..all()
-        };
-        let every: Vec<u128> = (1..=12).collect();
-        let table: Vec<(Search, Vec<u128>)> = vec![
-            (all(), every.clone()),
-            (words("report"), every.clone()),
-            (words("REP 007"), vec![7]),
-            (words("отчёт"), vec![4, 8, 12]),
-            (words("годов pdf"), vec![4, 8, 12]),
-            (words("tag2"), vec![2, 5, 8, 11]),
-            (words("' | ! & :* \" OR"), vec![]),
-            (words("..."), vec![]),
-            (words(&"w".repeat(5000)), vec![]),
-            (words("port"), vec![]),
-            (
-                Search {
-                    tags: vec!["tag0".into()],
-                    ..all()
-                },
-                vec![3, 6, 9, 12],
-            ),
-            (
-                Search {
-                    tags: vec!["tag0".into(), "common".into()],
-                    ..all()
-                },
-                vec![3, 6, 9, 12],
-            ),
-            (
-                Search {
-                    tags: vec!["tag".into()],
-                    ..all()
-                },
-                vec![],
-            ),
-            (
-                Search {
-                    uploaded_by: Some("alice".into()),
-                    ..all()
-                },
-                vec![3, 6, 9, 12],
-            ),
-            (
-                Search {
-                    content_type: Some("text/plain".into()),
-                    ..all()
-                },
-                vec![1, 3, 5, 7, 9, 11],
-            ),
-            (
-                Search {
-                    min_size: Some(3000),
-                    max_size: Some(5000),
-                    ..all()
-                },
-                vec![3, 4, 5],
-            ),
-            (
-                Search {
-                    min_size: Some(u64::MAX),
-                    ..all()
-                },
-                vec![],
-            ),
-            (
-                Search {
-                    created_after: Some(file(11).created_at),
-                    ..all()
-                },
-                vec![11, 12],
-            ),
-            (
-                Search {
-                    created_before: Some(file(3).created_at),
-                    ..all()
-                },
-                vec![1, 2],
-            ),
-            (metadata("case", "7"), vec![7]),
-            (metadata("ratio", "100.0"), every.clone()),
-            (metadata("open", "true"), every.clone()),
-            (metadata("it's \"a\" key", "1e300"), every.clone()),
-            (metadata("none", ""), vec![]),
-            (
-                Search {
-                    uploaded_by: Some("alice".into()),
-                    tags: vec!["tag0".into()],
-                    max_size: Some(6000),
-                    ..words("report")
-                },
-                vec![3, 6],
-            ),
-        ];
         for (search, expected) in table {
             assert_eq!(
                 found(&index, search.clone()).await,
-                expected,
+                *expected,
                 "{} {search:?}",
                 index.kind()
             );
@@ -138,6 +39,92 @@ async fn each_filter_finds_its_files() {
         index.close().await;
         database.drop().await;
     }
+}
+
+const EVERY: [u128; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+
+fn words(q: &str) -> Search {
+    Search {
+        q: Some(q.into()),
+        ..all()
+    }
+}
+
+fn metadata(key: &str, value: &str) -> Search {
+    Search {
+        metadata: BTreeMap::from([(key.to_owned(), value.to_owned())]),
+        ..all()
+    }
+}
+
+fn tags(tags: &[&str]) -> Search {
+    Search {
+        tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+        ..all()
+    }
+}
+
+#[tokio::test]
+async fn words_find_files_by_name_description_and_tags() {
+    check(&[
+        (words("report"), &EVERY),
+        (words("REP 007"), &[7]),
+        (words("отчёт"), &[4, 8, 12]),
+        (words("годов pdf"), &[4, 8, 12]),
+        (words("tag2"), &[2, 5, 8, 11]),
+        (words("' | ! & :* \" OR"), &[]),
+        (words("..."), &[]),
+        (words(&"w".repeat(5000)), &[]),
+        (words("port"), &[]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn tags_and_metadata_find_their_files() {
+    check(&[
+        (tags(&["tag0"]), &[3, 6, 9, 12]),
+        (tags(&["tag0", "common"]), &[3, 6, 9, 12]),
+        (tags(&["tag"]), &[]),
+        (metadata("case", "7"), &[7]),
+        (metadata("ratio", "100.0"), &EVERY),
+        (metadata("open", "true"), &EVERY),
+        (metadata("it's \"a\" key", "1e300"), &EVERY),
+        (metadata("none", ""), &[]),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn user_type_size_and_time_find_their_files() {
+    let by = |change: fn(&mut Search)| {
+        let mut search = all();
+        change(&mut search);
+        search
+    };
+    check(&[
+        (all(), &EVERY),
+        (by(|search| search.uploaded_by = Some("alice".into())), &[3, 6, 9, 12]),
+        (
+            by(|search| search.content_type = Some("text/plain".into())),
+            &[1, 3, 5, 7, 9, 11],
+        ),
+        (
+            by(|search| (search.min_size, search.max_size) = (Some(3000), Some(5000))),
+            &[3, 4, 5],
+        ),
+        (by(|search| search.min_size = Some(u64::MAX)), &[]),
+        (by(|search| search.created_after = Some(file(11).created_at)), &[11, 12]),
+        (by(|search| search.created_before = Some(file(3).created_at)), &[1, 2]),
+        (
+            by(|search| {
+                (search.q, search.max_size) = (Some("report".into()), Some(6000));
+                (search.tags, search.uploaded_by) = (vec!["tag0".into()], Some("alice".into()));
+            }),
+            &[3, 6],
+        ),
+    ])
+    .await;
 }
 
 #[tokio::test]
