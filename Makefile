@@ -1,0 +1,75 @@
+# Every target works on a clean checkout. Nothing is built inside it: see CARGO_TARGET_DIR.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test check crds images cluster-up cluster-down fmt target-dir toolchain deny
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/artstore-operator
+STATE := $(or $(XDG_STATE_HOME),/var/lib)/artstore-operator/cluster
+KEY := $(shell cat rust-toolchain.toml Cargo.lock | sha256sum | cut -c1-16)
+export CARGO_TARGET_DIR ?= $(CACHE)/target/$(KEY)
+DENY_VERSION := 0.20.2
+DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+
+WRITE_CRDS = cargo run --quiet --package artstore-crds --bin crds --
+CRD_FOLDERS := crds/yaml charts/artstore-operator/files/crds
+CLUSTER = cargo run --quiet --package e2e --bin cluster --
+# The cluster that the tests use: an existing one when ARTSTORE_KUBECONFIG is set, else the local one.
+TEST_KUBECONFIG := $(or $(ARTSTORE_KUBECONFIG),$(STATE)/kubeconfig)
+# Files for the demo; none given means documents and pictures found on this machine.
+FILES ?=
+
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: toolchain ## Cluster, operator and two elements; uploads FILES=DIR and reads them back
+	@$(CLUSTER) up
+	@$(CLUSTER) images
+	@cargo run --quiet --package e2e --example demo -- $(if $(FILES),--files "$(FILES)")
+
+test: toolchain ## All tests, on a local cluster that is stopped afterwards if this started it
+	@$(CLUSTER) packages
+	@$(CLUSTER) status >/dev/null 2>&1 && keep=yes || keep=no; \
+	$(CLUSTER) up; \
+	$(CLUSTER) images; \
+	result=0; \
+	ARTSTORE_KUBECONFIG="$(TEST_KUBECONFIG)" $(CLUSTER) services -- cargo test --workspace --no-fail-fast || result=$$?; \
+	if [ $$keep = no ]; then $(CLUSTER) down > /dev/null; fi; \
+	exit $$result
+
+check: toolchain deny ## Format, lints, licences, documentation, generated files
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(DENY) --workspace check bans licenses sources
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" cargo doc --workspace --no-deps --document-private-items --locked
+	@test -z "$$(gofmt -l tests/cluster/tools)" || { echo "gofmt tests/cluster/tools/*"; exit 1; }
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; $(WRITE_CRDS) "$$fresh" > /dev/null; \
+	for folder in $(CRD_FOLDERS); do diff -r "$$fresh" $$folder || { echo "$$folder is stale: run make crds"; exit 1; }; done
+
+crds: toolchain ## Writes the CRDs' YAML, and the chart's copy of it
+	@for folder in $(CRD_FOLDERS); do $(WRITE_CRDS) $$folder; done
+
+images: toolchain ## Static release binaries in images from scratch, loaded when the cluster runs
+	$(CLUSTER) images
+
+cluster-up: toolchain ## Starts the local Kubernetes, or uses ARTSTORE_KUBECONFIG
+	$(CLUSTER) up
+
+cluster-down: toolchain ## Stops it and leaves nothing of it on the machine
+	$(CLUSTER) down
+
+fmt: toolchain ## Formats the sources
+	cargo fmt --all
+	gofmt -w tests/cluster/tools
+
+# Components of the pinned toolchain, and no target folder older than two weeks beside the current one.
+toolchain:
+	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy
+	@mkdir -p "$(CARGO_TARGET_DIR)" "$(CARGO_TARGET_DIR)-static" && touch "$(CARGO_TARGET_DIR)" "$(CARGO_TARGET_DIR)-static"
+	@find "$(CACHE)/target" -mindepth 1 -maxdepth 1 -type d -mtime +14 -exec rm -rf {} + 2>/dev/null || true
+
+deny: $(DENY)
+$(DENY):
+	cargo install cargo-deny --version $(DENY_VERSION) --locked --root "$(CACHE)/cargo-deny-$(DENY_VERSION)" \
+		--target-dir "$(CARGO_TARGET_DIR)/cargo-deny"

@@ -1,0 +1,59 @@
+//! Leader election on a real API server.
+
+use std::sync::Arc;
+
+use artstore_operator::clock::SystemClock;
+use artstore_operator::leader::Candidate;
+use k8s_openapi::api::coordination::v1::Lease;
+
+use crate::world::{World, with_world};
+
+fn candidate(world: &World, identity: &str) -> Candidate {
+    Candidate::new(
+        world.client.clone(),
+        &world.namespace,
+        identity.to_owned(),
+        Arc::new(SystemClock),
+    )
+}
+
+async fn holder(world: &World) -> Option<String> {
+    world
+        .api::<Lease>()
+        .get("artstore-operator")
+        .await
+        .unwrap()
+        .spec
+        .unwrap()
+        .holder_identity
+}
+
+#[tokio::test]
+async fn one_leads_and_the_other_follows_when_the_lease_is_given_back() {
+    with_world(async |world| {
+        let (mut first, mut second) = (candidate(world, "first"), candidate(world, "second"));
+        first.win().await;
+        assert_eq!(holder(world).await.as_deref(), Some("first"));
+        tokio::select! {
+            () = second.win() => panic!("two lead"),
+            () = first.hold() => panic!("the Lease was lost"),
+            () = tokio::time::sleep(std::time::Duration::from_secs(4)) => {}
+        }
+        first.release().await.unwrap();
+        second.win().await;
+        assert_eq!(holder(world).await.as_deref(), Some("second"));
+        // The first finds out as soon as it looks.
+        first.hold().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn lease_nobody_renews_is_taken() {
+    with_world(async |world| {
+        candidate(world, "gone").win().await;
+        candidate(world, "next").win().await;
+        assert_eq!(holder(world).await.as_deref(), Some("next"));
+    })
+    .await;
+}

@@ -1,0 +1,80 @@
+//! The images of this project: static release binaries, each alone in an image from scratch.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{command, run_visible};
+use crate::layout::Layout;
+use crate::step::{say, step};
+use crate::{daemon, image, lifecycle, packages};
+
+/// The only platform the images are built for.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// The largest image we ship, in bytes.
+const SIZE_LIMIT: u64 = 40 << 20;
+
+/// The programs that become images.
+const PROGRAMS: [&str; 2] = ["artstore-element", "artstore-operator"];
+
+/// The image of a program: no registry is ever asked for this name.
+pub fn image_name(program: &str) -> String {
+    format!("localhost/{program}:{}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Builds both images, checks their size, and loads them when the cluster runs.
+pub fn images(layout: &Layout) -> Result<()> {
+    packages::ensure(&[packages::IMAGES])?;
+    let binaries = step("build static release binaries", || build_binaries(layout))?;
+    let _lock = lifecycle::lock(layout)?;
+    for program in PROGRAMS {
+        let archive = image::archives(layout)?.join(format!("{program}.tar"));
+        let containerfile = layout.checkout().join("images").join(program).join("Containerfile");
+        let name = image_name(program);
+        step(&format!("build {name}"), || {
+            image::build(layout, &binaries, &containerfile, &name, &archive)
+        })?;
+        let size = fs::metadata(&archive)?.len();
+        say(&format!(
+            "           {name}: {:.1} MB, {}",
+            size as f64 / 1e6,
+            archive.display()
+        ));
+        if size > SIZE_LIMIT {
+            bail!("{name} is larger than {} MiB", SIZE_LIMIT >> 20);
+        }
+        if daemon::running(layout, "containerd")?.is_some() {
+            image::load(layout, &archive)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the folder of the binaries.
+fn build_binaries(layout: &Layout) -> Result<PathBuf> {
+    // A folder of its own beside the tests': other flags, and neither build throws the other away.
+    let target = match std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()) {
+        Some(mut folder) => {
+            folder.push("-static");
+            PathBuf::from(folder)
+        }
+        None => layout.cache.join("target/static"),
+    };
+    let mut build = command("cargo", ["build", "--release", "--locked", "--target", TARGET]);
+    for program in PROGRAMS {
+        build.args(["--bin", program]);
+    }
+    build
+        .env("CARGO_TARGET_DIR", &target)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    run_visible(build.current_dir(layout.checkout()))?;
+    let folder = target.join(TARGET).join("release");
+    let context = target.join("context");
+    fs::create_dir_all(&context)?;
+    for program in PROGRAMS {
+        fs::copy(folder.join(program), context.join(program)).with_context(|| format!("failed to copy {program}"))?;
+    }
+    Ok(context)
+}
