@@ -3,10 +3,9 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check crds images cluster-up cluster-down fmt target-dir toolchain deny
+.PHONY: help demo test check crds images cluster-up cluster-down fmt toolchain deny
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/artstore-operator
-STATE := $(or $(XDG_STATE_HOME),/var/lib)/artstore-operator/cluster
 KEY := $(shell cat rust-toolchain.toml Cargo.lock | sha256sum | cut -c1-16)
 export CARGO_TARGET_DIR ?= $(CACHE)/target/$(KEY)
 DENY_VERSION := 0.20.2
@@ -15,13 +14,18 @@ DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 WRITE_CRDS = cargo run --quiet --package artstore-crds --bin crds --
 CRD_FOLDERS := crds/yaml charts/artstore-operator/files/crds
 CLUSTER = cargo run --quiet --package e2e --bin cluster --
-# The cluster that the tests use: an existing one when ARTSTORE_KUBECONFIG is set, else the local one.
-TEST_KUBECONFIG := $(or $(ARTSTORE_KUBECONFIG),$(STATE)/kubeconfig)
 # Files for the demo; none given means documents and pictures found on this machine.
 FILES ?=
 
-help: ## Lists the targets
+help: ## Lists the targets, the variables they take, and how to test one crate
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo '  FILES=DIR                  for demo: the files to upload; else documents and pictures of this machine'
+	@echo '  ARTSTORE_KUBECONFIG=FILE   a cluster to use instead of the local one'
+	@echo '  CARGO_TARGET_DIR=DIR       where cargo builds; else $(CARGO_TARGET_DIR)'
+	@echo
+	@echo '  One crate, with PostgreSQL, Redis and the cluster of make cluster-up:'
+	@echo '  $(CLUSTER) services -- cargo test -p artstore-element'
 
 demo: toolchain ## Cluster, operator and two elements; uploads FILES=DIR and reads them back
 	@$(CLUSTER) up
@@ -34,8 +38,8 @@ test: toolchain ## All tests, on a local cluster that is stopped afterwards if t
 	$(CLUSTER) up; \
 	$(CLUSTER) images; \
 	result=0; \
-	ARTSTORE_KUBECONFIG="$(TEST_KUBECONFIG)" $(CLUSTER) services -- cargo test --workspace --no-fail-fast || result=$$?; \
-	if [ $$keep = no ]; then $(CLUSTER) down > /dev/null; fi; \
+	$(CLUSTER) services -- cargo test --workspace --no-fail-fast || result=$$?; \
+	if [ $$keep = no ]; then said=$$($(CLUSTER) down 2>&1) || { echo "$$said"; result=1; }; fi; \
 	exit $$result
 
 check: toolchain deny ## Format, lints, licences, documentation, generated files

@@ -69,6 +69,8 @@ fn default_priority() -> i32 {
         .message("database.name is immutable: create another element instead"),
     validation = Rule::new("(has(self.database) && has(self.database.tablePrefix) ? self.database.tablePrefix : '') == (has(oldSelf.database) && has(oldSelf.database.tablePrefix) ? oldSelf.database.tablePrefix : '')")
         .message("database.tablePrefix is immutable: create another element instead"),
+    validation = Rule::new("(has(self.database) && has(self.database.embedded)) == (has(oldSelf.database) && has(oldSelf.database.embedded))")
+        .message("database.embedded is immutable: create another element instead"),
     validation = Rule::new("self.mode == oldSelf.mode || (oldSelf.mode == 'rw' && self.mode == 'ro') || (oldSelf.mode == 'ro' && (self.mode == 'ar' || self.mode == 'rw'))")
         .message("mode may go from rw to ro, from ro to ar, and from ro back to rw; edit and ar are final"),
     validation = Rule::new("!(oldSelf.mode == 'ro' && self.mode == 'rw') || (has(self.confirmModeChange) && self.confirmModeChange)")

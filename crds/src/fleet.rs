@@ -50,8 +50,12 @@ pub struct StorageFleetSpec {
 /// Where elements keep their index: exactly one.
 #[derive(Clone, Debug, Deserialize, Eq, KubeSchema, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("[has(self.postgres), has(self.embedded)].exists_one(set, set)")
-    .message("a fleet's database needs exactly one of: postgres, embedded"))]
+#[x_kube(
+    validation = Rule::new("[has(self.postgres), has(self.embedded)].exists_one(set, set)")
+        .message("a fleet's database needs exactly one of: postgres, embedded"),
+    validation = Rule::new("has(self.embedded) == has(oldSelf.embedded)")
+        .message("the kind of a fleet's database is immutable: create another fleet instead")
+)]
 pub struct FleetDatabase {
     /// A PostgreSQL server; each element gets a database and a role of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -22,6 +22,7 @@ use serde_json::Value;
 
 use crate::metrics::Metrics;
 use crate::name::MANAGER;
+use crate::telemetry::Chain;
 use crate::verdict::Reason;
 
 /// What is done to an object.
@@ -251,7 +252,7 @@ impl Cluster {
     pub async fn tell(&self, about: &ObjectReference, notice: &Notice, now: Timestamp) {
         let event = self.event(about, notice, now);
         if let Err(error) = self.create(&event).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "event lost");
+            tracing::warn!(error = %Chain(&error), "event lost");
         }
     }
 
@@ -299,11 +300,22 @@ impl Cluster {
                 Ok(value)
             }
             Err(source) => Err(ClusterError {
+                source: Box::new(without_secrets(&write, source)),
                 write,
-                source: Box::new(source),
             }),
         }
     }
+}
+
+/// What the API server says of a Secret may quote it; its reason and code are kept, its words are not.
+fn without_secrets(write: &Write, mut error: kube::Error) -> kube::Error {
+    if write.kind == "Secret"
+        && let kube::Error::Api(status) = &mut error
+    {
+        status.message = format!("{} ({})", status.reason, status.code);
+        status.details = None;
+    }
+    error
 }
 
 /// A namespaced object the operator writes.

@@ -22,6 +22,7 @@ use crate::element::{self, ReconcileError};
 use crate::fleet;
 use crate::metrics::Metrics;
 use crate::probe::Probe;
+use crate::telemetry::Chain;
 
 /// Reconciles at the same time, per kind: many, so that those that wait for a server that does not answer hold up no others.
 const CONCURRENCY: u16 = 64;
@@ -31,8 +32,10 @@ const GATHER: Duration = Duration::from_millis(50);
 /// The edges the controllers work with.
 #[derive(Clone)]
 pub struct Edges {
-    /// The Kubernetes API.
-    pub client: Client,
+    /// The Kubernetes API, for calls, which are answered soon.
+    pub calls: Client,
+    /// The Kubernetes API, for watches, which stay open.
+    pub watches: Client,
     /// Told of every write.
     pub faults: Arc<dyn Faults>,
     /// The database servers.
@@ -52,9 +55,9 @@ pub async fn run(
     settings: Settings,
     stop: CancellationToken,
 ) -> Result<(), reqwest::Error> {
-    let (caches, triggers, watches) = watch(&edges.client, &scope, &edges.clock);
+    let (caches, triggers, watches) = watch(&edges.watches, &scope, &edges.clock);
     let context = Arc::new(Context {
-        cluster: Cluster::new(edges.client, edges.faults, Arc::clone(&edges.metrics), edges.instance),
+        cluster: Cluster::new(edges.calls, edges.faults, Arc::clone(&edges.metrics), edges.instance),
         probe: Probe::new(Arc::clone(&edges.clock), triggers.ask)?,
         databases: edges.databases,
         clock: edges.clock,
@@ -111,7 +114,7 @@ async fn control<K, F>(
         .for_each(|result| {
             if let Err(error) = result {
                 // Problems of a reconcile are logged where they are met; what is left is a change of what is gone meanwhile.
-                tracing::trace!(error = &error as &dyn std::error::Error, "reconcile ended early");
+                tracing::trace!(error = %Chain(&error), "reconcile ended early");
             }
             std::future::ready(())
         })

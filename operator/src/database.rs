@@ -2,12 +2,18 @@
 //!
 //! Owns every statement the operator sends to a PostgreSQL server. Must not know the Kubernetes API, and must never
 //! touch a role, a database or a table that is not marked as ours.
+//!
+//! A mark names an element by uid, namespace and name. One with our namespace and name and another uid is an earlier life of
+//! ours or an element of another cluster: only who knows the role's password, from the Secret that `Retain` keeps, or says
+//! `adopt`, goes on with it. A server that lets roles in without a password (`trust` in its `pg_hba.conf`) proves nothing:
+//! there, two clusters can take each other's databases when namespace and name are the same.
 
 mod ensure;
 mod error;
 mod found;
 mod mark;
 mod plan;
+mod queue;
 mod release;
 mod scram;
 mod session;
@@ -40,8 +46,7 @@ pub struct AdminAccess {
 
 /// The element a role, database or prefix belongs to.
 ///
-/// An element is the same owner as long as namespace and name are: one that was deleted under `Retain` and created again
-/// has a new uid and takes its old database up.
+/// One that was deleted under `Retain` and created again has a new uid; it takes its old database up with its old password.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Owner {
     /// `metadata.uid`.
@@ -71,7 +76,8 @@ pub struct Claim {
     pub password: SecretString,
     /// Who asks.
     pub owner: Owner,
-    /// Whether an existing role, database or table without a mark may be taken. Not read by `release`.
+    /// Whether an existing role, database or table may be taken that has no mark, or the mark of an element of this name
+    /// with another uid. Not read by `release`.
     pub adopt: bool,
 }
 
@@ -108,7 +114,7 @@ pub trait DatabaseServer: Send + Sync {
 
     /// Takes away what `claim`'s owner has there: the whole database when nobody else has a claim in it, else its prefix.
     ///
-    /// Idempotent; leaves alone whatever is not marked as the owner's.
+    /// Idempotent; leaves alone whatever is not marked as the owner's, uid included: `ensure` keeps it up to date.
     fn release<'a>(
         &'a self,
         access: &'a AdminAccess,
@@ -117,8 +123,10 @@ pub trait DatabaseServer: Send + Sync {
 }
 
 /// The one implementation: PostgreSQL 15 and later.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PostgresServer;
+#[derive(Clone, Debug, Default)]
+pub struct PostgresServer {
+    queues: queue::Queues,
+}
 
 impl DatabaseServer for PostgresServer {
     fn ensure<'a>(
@@ -126,7 +134,10 @@ impl DatabaseServer for PostgresServer {
         access: &'a AdminAccess,
         claim: &'a Claim,
     ) -> BoxFuture<'a, Result<Provisioned, DatabaseError>> {
-        Box::pin(ensure::ensure(access, claim))
+        Box::pin(async move {
+            let _turn = self.queues.turn(access).await;
+            ensure::ensure(access, claim).await
+        })
     }
 
     fn release<'a>(
@@ -134,7 +145,10 @@ impl DatabaseServer for PostgresServer {
         access: &'a AdminAccess,
         claim: &'a Claim,
     ) -> BoxFuture<'a, Result<Released, DatabaseError>> {
-        Box::pin(release::release(access, claim))
+        Box::pin(async move {
+            let _turn = self.queues.turn(access).await;
+            release::release(access, claim).await
+        })
     }
 }
 

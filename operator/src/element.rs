@@ -34,6 +34,7 @@ use crate::cluster::ClusterError;
 use crate::context::Context;
 use crate::name;
 use crate::outcome::{Outcome, backoff, spread};
+use crate::telemetry::Chain;
 use crate::verdict::{Retry, Verdict};
 
 /// The one port of an element.
@@ -129,7 +130,7 @@ fn remember(context: &Context, observed: &Observed, error: Option<&Error>) {
         tracing::warn!(
             namespace,
             name,
-            error = error as &dyn std::error::Error,
+            error = %Chain(error),
             "reconcile met a problem"
         );
     }
@@ -163,7 +164,7 @@ pub fn again(element: Arc<StorageElement>, error: &ReconcileError, context: Arc<
     tracing::warn!(
         namespace,
         name,
-        error = error as &dyn std::error::Error,
+        error = %Chain(error),
         "reconcile failed"
     );
     let uid = element.uid().unwrap_or_default();

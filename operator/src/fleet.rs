@@ -13,6 +13,7 @@ use crate::cluster::Notice;
 use crate::context::Context;
 use crate::element::ReconcileError;
 use crate::outcome::{Outcome, backoff};
+use crate::telemetry::Chain;
 
 /// Looks at one fleet.
 pub async fn reconcile(fleet: Arc<StorageFleet>, context: Arc<Context>) -> Result<Action, ReconcileError> {
@@ -53,7 +54,7 @@ pub fn again(fleet: Arc<StorageFleet>, error: &ReconcileError, context: Arc<Cont
     tracing::warn!(
         namespace,
         name,
-        error = error as &dyn std::error::Error,
+        error = %Chain(error),
         "reconcile failed"
     );
     let settings = &context.settings;

@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
+use crate::telemetry::Chain;
 
 /// The OpenMetrics media type.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -42,7 +43,7 @@ async fn read(State(metrics): State<Arc<Metrics>>) -> Response {
     match metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "failed to write the metrics");
+            tracing::error!(error = %Chain(&error), "failed to write the metrics");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

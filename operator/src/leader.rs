@@ -15,10 +15,11 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
 use kube::{Client, ResourceExt};
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use crate::clock::Clock;
 use crate::name::MANAGER;
+use crate::telemetry::Chain;
 
 /// How long a Lease holds without being renewed.
 const LEASE: Duration = Duration::from_secs(15);
@@ -26,6 +27,9 @@ const LEASE: Duration = Duration::from_secs(15);
 const RENEW: Duration = Duration::from_secs(3);
 /// When a holder that could not renew gives up: well before the Lease runs out.
 const GIVE_UP: Duration = Duration::from_secs(10);
+
+/// How long one look at the Lease may take.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Takes part in an election.
 pub struct Candidate {
@@ -54,35 +58,44 @@ impl Candidate {
         }
     }
 
-    /// Returns when the Lease is held.
-    pub async fn win(&mut self) {
+    /// Returns when the Lease is held: since when, counted from before it was asked for.
+    pub async fn win(&mut self) -> Instant {
         let mut pace = ticks();
         loop {
             pace.tick().await;
-            match self.look().await {
-                Ok(Look::Held) => {
+            let asked = Instant::now();
+            match timeout(ANSWER, self.look()).await {
+                Ok(Ok(Look::Held)) => {
                     tracing::info!(identity = self.identity, "leading");
-                    return;
+                    return asked;
                 }
-                Ok(Look::Others) => tracing::debug!("another operator leads"),
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "failed to look at the Lease"),
+                Ok(Ok(Look::Others)) => tracing::debug!("another operator leads"),
+                Ok(Err(error)) => {
+                    tracing::warn!(error = %Chain(&error), "failed to look at the Lease");
+                }
+                Err(_) => tracing::warn!("failed to look at the Lease in time"),
             }
         }
     }
 
-    /// Renews the Lease; returns when it is lost.
-    pub async fn hold(&mut self) {
+    /// Renews the Lease held since `renewed`; returns when it is lost, and never later than [`GIVE_UP`] after the last renewal was
+    /// asked for, however slowly the API answers. Others count from when they saw that renewal, which is later.
+    pub async fn hold(&mut self, mut renewed: Instant) {
         let mut pace = ticks();
-        let mut renewed = Instant::now();
-        while renewed.elapsed() < GIVE_UP {
-            pace.tick().await;
-            match timeout(GIVE_UP - RENEW, self.look()).await {
-                Ok(Ok(Look::Held)) => renewed = Instant::now(),
-                Ok(Ok(Look::Others)) => return,
-                Ok(Err(error)) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "failed to renew the Lease");
+        loop {
+            let attempt = async {
+                pace.tick().await;
+                let asked = Instant::now();
+                (asked, timeout(ANSWER, self.look()).await)
+            };
+            match timeout_at(renewed + GIVE_UP, attempt).await {
+                Ok((asked, Ok(Ok(Look::Held)))) => renewed = asked,
+                Ok((_, Ok(Ok(Look::Others)))) => return,
+                Ok((_, Ok(Err(error)))) => {
+                    tracing::warn!(error = %Chain(&error), "failed to renew the Lease");
                 }
-                Err(_) => tracing::warn!("failed to renew the Lease in time"),
+                Ok((_, Err(_))) => tracing::warn!("failed to renew the Lease in time"),
+                Err(_) => return,
             }
         }
     }

@@ -13,6 +13,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::runtime::reflector::ObjectRef;
 
 use crate::clock::Clock;
+use crate::telemetry::Chain;
 
 /// How long an element may take to answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -128,7 +129,7 @@ impl Probe {
                     tracing::debug!(
                         namespace,
                         name,
-                        error = &error as &dyn std::error::Error,
+                        error = %Chain(&error),
                         "element is silent"
                     );
                     Answer::Silent

@@ -1,10 +1,11 @@
 //! `run`: connects, waits to lead, runs the controllers, and leaves in order.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use futures::future::try_join_all;
-use kube::Client;
+use kube::{Client, Config};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +20,9 @@ use crate::http;
 use crate::leader::Candidate;
 use crate::metrics::Metrics;
 
+/// How long the API server may take to answer a call.
+const ANSWER: Duration = Duration::from_secs(30);
+
 /// Runs until SIGTERM or SIGINT, or until another operator leads.
 pub async fn run(args: RunArgs) -> anyhow::Result<()> {
     rustls::crypto::aws_lc_rs::default_provider()
@@ -32,20 +36,25 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
         .await
         .with_context(|| format!("failed to listen on {address}"))?;
     let health = tokio::spawn(http::serve(listener, Arc::clone(&metrics), stop.clone()));
-    let client = Client::try_default()
-        .await
-        .context("failed to find the Kubernetes API")?;
+    let config = Config::infer().await.context("failed to find the Kubernetes API")?;
+    // Watches are silent for long and have limits of their own; everything else is answered soon or tried again.
+    let mut calls = config.clone();
+    calls.read_timeout = Some(ANSWER);
+    calls.reset_reader_on_write = true;
+    let calls = Client::try_from(calls).context("failed to set up a client of the Kubernetes API")?;
+    let watches = Client::try_from(config).context("failed to set up a client of the Kubernetes API")?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let edges = Edges {
-        client: client.clone(),
+        calls: calls.clone(),
+        watches,
         faults: Arc::new(NoFaults),
-        databases: Arc::new(PostgresServer),
+        databases: Arc::new(PostgresServer::default()),
         clock: Arc::clone(&clock),
         metrics: Arc::clone(&metrics),
         instance: args.instance.clone(),
     };
     let result = if args.leader_election {
-        let candidate = Candidate::new(client, &args.lease_namespace, args.instance.clone(), clock);
+        let candidate = Candidate::new(calls, &args.lease_namespace, args.instance.clone(), clock);
         lead(candidate, edges, &args, &stop).await
     } else {
         metrics.leads(true);
@@ -61,14 +70,14 @@ pub async fn run(args: RunArgs) -> anyhow::Result<()> {
 
 /// Runs the controllers for as long as the Lease is held.
 async fn lead(mut candidate: Candidate, edges: Edges, args: &RunArgs, stop: &CancellationToken) -> anyhow::Result<()> {
-    if stop.run_until_cancelled(candidate.win()).await.is_none() {
+    let Some(since) = stop.run_until_cancelled(candidate.win()).await else {
         return Ok(());
-    }
+    };
     edges.metrics.leads(true);
     let metrics = Arc::clone(&edges.metrics);
     let result = tokio::select! {
         result = control(edges, args, stop) => result,
-        () = candidate.hold() => Err(anyhow::anyhow!("failed to hold the Lease: another operator may lead now")),
+        () = candidate.hold(since) => Err(anyhow::anyhow!("failed to hold the Lease: another operator may lead now")),
     };
     metrics.leads(false);
     if result.is_ok() {

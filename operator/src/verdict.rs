@@ -88,6 +88,8 @@ reasons! {
     VolumeResizing,
     /// The volume is gone.
     VolumeLost,
+    /// The volume is being deleted; the pod holds it back.
+    VolumeDeleting,
     /// The pod is ready.
     Available,
     /// The pod is starting.

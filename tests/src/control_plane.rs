@@ -71,7 +71,7 @@ pub fn apply(layout: &Layout, manifests: &str) -> Result<()> {
 /// kubectl as the administrator, with nothing of the person's own configuration.
 pub fn kubectl_command(layout: &Layout) -> Result<Command> {
     let mut kubectl = command(tools::KUBECTL.path(layout)?, [] as [&str; 0]);
-    kubectl.env("KUBECONFIG", layout.kubeconfig());
+    kubectl.env("KUBECONFIG", layout.kubeconfig_in_use());
     Ok(kubectl)
 }
 

@@ -172,6 +172,6 @@ fn helm(layout: &Layout) -> Result<Command> {
     for unwanted in ["HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"] {
         helm.env_remove(unwanted);
     }
-    helm.env("KUBECONFIG", layout.kubeconfig());
+    helm.env("KUBECONFIG", layout.kubeconfig_in_use());
     Ok(helm)
 }

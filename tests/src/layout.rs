@@ -44,6 +44,11 @@ impl Layout {
         self.root.join("kubeconfig")
     }
 
+    /// The kubeconfig of the cluster in use: the one somebody else runs, if the variable names it, else ours.
+    pub fn kubeconfig_in_use(&self) -> PathBuf {
+        self.existing_cluster().unwrap_or_else(|| self.kubeconfig())
+    }
+
     /// A path below the root.
     pub fn at(&self, relative: &str) -> PathBuf {
         self.root.join(relative)

@@ -186,6 +186,28 @@ fn immutable() -> Vec<Case> {
             ),
         },
         Case {
+            rule: "database.embedded is immutable: create another element instead",
+            admitted: change(
+                json!({"database": {"embedded": {}}}),
+                json!({"database": {"embedded": {}}, "priority": 5}),
+            ),
+            refused: change(json!({}), json!({"database": {"embedded": {}}})),
+        },
+        Case {
+            rule: "the kind of a fleet's database is immutable: create another fleet instead",
+            admitted: update(
+                fleet("main", json!({"database": {"postgres": postgres(json!({}))}})),
+                fleet(
+                    "main",
+                    json!({"database": {"postgres": postgres(json!({"port": 5433}))}}),
+                ),
+            ),
+            refused: update(
+                fleet("main", json!({"database": {"postgres": postgres(json!({}))}})),
+                fleet("main", json!({"database": {"embedded": {}}})),
+            ),
+        },
+        Case {
             rule: "the kind of storage is immutable: create another element instead",
             admitted: change(json!({}), json!({"storage": {"local": {"size": "20Gi"}}})),
             refused: change(json!({}), json!({"storage": {"local": null}})),

@@ -16,6 +16,7 @@ use super::{Caches, Kind};
 use crate::clock::Clock;
 use crate::cluster::Child;
 use crate::name::{INSTANCE, MANAGED_BY, MANAGER};
+use crate::telemetry::Chain;
 
 /// Secrets of these types are never an element's: left out so that they are neither read nor kept in memory.
 const OTHER_SECRETS: &str =
@@ -136,7 +137,7 @@ fn reflect<K: Child>(
         std::future::ready(match result {
             Ok(object) => Some(change(object)),
             Err(error) => {
-                tracing::warn!(kind = %K::kind(&()), error = &error as &dyn std::error::Error, "watch failed, trying again");
+                tracing::warn!(kind = %K::kind(&()), error = %Chain(&error), "watch failed, trying again");
                 None
             }
         })

@@ -1,5 +1,6 @@
 //! Putting a claim into place, step by step; each step can be the last one before a crash.
 //!
+//! 0. What a namesake's mark is on is touched only after its role took the claim's password.
 //! 1. The role is made and marked in one transaction: an unmarked role is never ours.
 //! 2. A new database is made under a staging name that holds the owner, gets its rights and its mark there, and is renamed:
 //!    under its real name it is complete from the first moment. A staged one that a crash left is gone on with.
@@ -26,6 +27,7 @@ pub(super) async fn ensure(access: &AdminAccess, claim: &Claim) -> Result<Provis
         found: &found,
         plan: &plan,
     };
+    work.prove_continuity().await?;
     work.refuse_foreign_tables().await?;
     work.settle_role(&mut server).await?;
     match plan.database {
@@ -57,6 +59,30 @@ enum Sight {
 }
 
 impl Work<'_> {
+    /// Before the first write: who has the password of an earlier life is its next one.
+    async fn prove_continuity(&self) -> Result<(), DatabaseError> {
+        let Some(namesake) = self.plan.namesake.clone() else {
+            return Ok(());
+        };
+        if !namesake.has_role_of(self.claim) {
+            return Err(namesake.refusal(self.claim));
+        }
+        let database = match self.found.database {
+            Some(_) => &self.claim.database,
+            None => MAINTENANCE,
+        };
+        match Session::open_as_role(self.access, self.claim, database).await {
+            Ok(session) => {
+                session.close().await;
+                Ok(())
+            }
+            // The right to connect is looked at after the password.
+            Err(DatabaseError::InsufficientPrivilege { .. }) => Ok(()),
+            Err(DatabaseError::Authentication { .. }) => Err(namesake.refusal(self.claim)),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Before the first write: tables under our prefix in a shared database are somebody's data.
     async fn refuse_foreign_tables(&self) -> Result<(), DatabaseError> {
         if self.plan.database != DatabaseStep::Join || self.claim.adopt {
@@ -182,7 +208,7 @@ impl Work<'_> {
 
     /// A server that trusts the network takes any password; there the one set at creation stays, unseen.
     async fn look(&self) -> Result<Sight, DatabaseError> {
-        let mut element = match Session::open_as_role(self.access, self.claim).await {
+        let mut element = match Session::open_as_role(self.access, self.claim, &self.claim.database).await {
             Ok(session) => session,
             Err(error @ DatabaseError::Authentication { .. }) => return Ok(Sight::PasswordRefused(error)),
             Err(DatabaseError::InsufficientPrivilege { .. }) => return Ok(Sight::RightsMissing),

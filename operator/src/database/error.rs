@@ -48,7 +48,7 @@ pub enum DatabaseError {
     OwnedByOther {
         /// What was asked for, as in "database \"x\"".
         what: String,
-        /// `namespace/name` of the element that has it.
+        /// `namespace/name` of the element that has it; when that is the claim's own name, also its uid and what that means.
         owner: String,
     },
     /// The database, or tables of the prefix in it, exist without a mark and `adopt` was not given.

@@ -79,9 +79,16 @@ impl DatabaseMark {
         mark
     }
 
-    /// Whether `claim`'s owner holds its prefix.
+    /// Whether `claim`'s owner holds its prefix, whatever uid it had then.
     pub(super) fn holds(&self, claim: &Claim) -> bool {
         self.claims.iter().any(|held| held.is(claim))
+    }
+
+    /// Whether `claim`'s owner holds its prefix in this life.
+    pub(super) fn holds_now(&self, claim: &Claim) -> bool {
+        self.claims
+            .iter()
+            .any(|held| held.is(claim) && held.uid == claim.owner.uid)
     }
 }
 
@@ -125,6 +132,11 @@ impl RoleMark {
     /// The comment's text.
     pub(super) fn to_text(&self) -> String {
         text(self)
+    }
+
+    /// Whether it is `owner`'s in this life.
+    pub(super) fn is_of(&self, owner: &Owner) -> bool {
+        *self == Self::new(owner)
     }
 
     /// Whether it is `owner`'s, whatever uid it had then.

@@ -42,8 +42,12 @@ impl<'a> Session<'a> {
     }
 
     /// Logs the element's own role in, to see what the element will see.
-    pub(super) async fn open_as_role(access: &'a AdminAccess, claim: &Claim) -> Result<Self, DatabaseError> {
-        Self::log_in(access, &claim.role, &claim.password, &claim.database).await
+    pub(super) async fn open_as_role(
+        access: &'a AdminAccess,
+        claim: &Claim,
+        database: &str,
+    ) -> Result<Self, DatabaseError> {
+        Self::log_in(access, &claim.role, &claim.password, database).await
     }
 
     async fn log_in(

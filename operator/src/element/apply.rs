@@ -1,9 +1,10 @@
-//! Brings objects to what the plan says, by server-side apply, and only what differs. Decides nothing else.
+//! Brings objects to what the plan says: made where there are none, by server-side apply where they differ. Decides nothing else.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Secret};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 
@@ -11,7 +12,7 @@ use super::diff;
 use super::error::Error;
 use super::observe::Observed;
 use super::plan::{Applied, Built, Objects};
-use super::validate::{URI, value};
+use super::validate::{URI, USERNAME, value};
 use crate::cache::Kind;
 use crate::cluster::{Child, Notice, Weight};
 use crate::context::Context;
@@ -74,7 +75,7 @@ pub(crate) async fn secrets(context: &Context, observed: &Observed, objects: &Ob
     let children = &observed.children;
     if let Some(wanted) = &objects.database_secret {
         match &children.database_secret {
-            Some(live) => address(context, observed, live, wanted).await?,
+            Some(live) => connection(context, observed, live, wanted).await?,
             None => create(context, observed, &context.caches.secrets, wanted)
                 .await
                 .map(drop)?,
@@ -86,13 +87,12 @@ pub(crate) async fn secrets(context: &Context, observed: &Observed, objects: &Ob
     Ok(())
 }
 
-/// The line with the connection follows the server; user and password beside it are not touched.
-async fn address(context: &Context, observed: &Observed, live: &Secret, wanted: &Secret) -> Result<(), Error> {
-    if value(live, URI) == value(wanted, URI) {
+/// User and connection follow the element's id and server; the password beside them is not touched.
+async fn connection(context: &Context, observed: &Observed, live: &Secret, wanted: &Secret) -> Result<(), Error> {
+    let Some(fields) = moved(live, wanted) else {
         return Ok(());
-    }
-    let uri = wanted.data.as_ref().and_then(|data| data.get(URI));
-    let write = context.cluster.merge(live, json!({"data": {URI: uri}}));
+    };
+    let write = context.cluster.merge(live, fields);
     context
         .caches
         .secrets
@@ -101,7 +101,16 @@ async fn address(context: &Context, observed: &Observed, live: &Secret, wanted: 
     Ok(())
 }
 
-/// Applies all but the workload.
+/// What a kept Secret must say anew of user and connection.
+fn moved(live: &Secret, wanted: &Secret) -> Option<Value> {
+    if [USERNAME, URI].iter().all(|key| value(live, key) == value(wanted, key)) {
+        return None;
+    }
+    let wanted = |key| wanted.data.as_ref().and_then(|data| data.get(key));
+    Some(json!({"data": {USERNAME: wanted(USERNAME), URI: wanted(URI)}}))
+}
+
+/// Brings all but the workload to what is wanted.
 pub(crate) async fn foundation(
     context: &Context,
     observed: &Observed,
@@ -124,21 +133,23 @@ pub(crate) async fn foundation(
         database_secret,
         admin_secret,
         account: pass
-            .apply(&caches.accounts, children.account.as_ref(), account, notices)
+            .bring(&caches.accounts, children.account.as_ref(), account, notices)
             .await?,
         config: pass
-            .apply(&caches.configs, children.config.as_ref(), config, notices)
+            .bring(&caches.configs, children.config.as_ref(), config, notices)
             .await?,
-        volume: pass.volume(children.volume.as_ref(), volume, notices).await?,
+        volume: pass
+            .bring(&caches.volumes, children.volume.as_ref(), volume, notices)
+            .await?,
         service: pass
-            .apply(&caches.services, children.service.as_ref(), service, notices)
+            .bring(&caches.services, children.service.as_ref(), service, notices)
             .await?,
         workload,
         state: PhantomData,
     })
 }
 
-/// Applies the workload.
+/// Applies the workload; not while its volume waits for the pod to stop to be gone.
 pub(crate) async fn workload(
     context: &Context,
     observed: &Observed,
@@ -147,6 +158,11 @@ pub(crate) async fn workload(
 ) -> Result<Objects<Applied>, Error> {
     let pass = Pass { context, observed };
     let live = observed.children.workload.as_ref();
+    if would_lose_files(&objects, live.map(Arc::as_ref))? {
+        return Err(Error::VolumeDeleting {
+            name: objects.volume.name_any(),
+        });
+    }
     let workload = pass
         .apply(&context.caches.workloads, live, objects.workload, notices)
         .await?;
@@ -171,12 +187,42 @@ pub(crate) async fn workload(
     })
 }
 
+/// Whether a change of the workload would stop the one pod that holds back the end of its volume.
+fn would_lose_files(objects: &Objects<Founded>, live: Option<&Deployment>) -> Result<bool, Error> {
+    if objects.volume.metadata.deletion_timestamp.is_none() {
+        return Ok(false);
+    }
+    let (desired, hash) = annotated(objects.workload.clone())?;
+    match live {
+        Some(live) => Ok(!is_left_alone(&desired, &hash, live)?),
+        None => Ok(true),
+    }
+}
+
 struct Pass<'a> {
     context: &'a Context,
     observed: &'a Observed,
 }
 
 impl Pass<'_> {
+    /// Makes `desired` where there is none, and applies it from then on. An object of that name that is not the operator's is
+    /// not known here, and to make it is refused.
+    async fn bring<K: Child>(
+        &self,
+        kind: &Kind<K>,
+        live: Option<&Arc<K>>,
+        desired: K,
+        notices: &mut Vec<Notice>,
+    ) -> Result<K, Error> {
+        if live.is_some() {
+            return self.apply(kind, live, desired, notices).await;
+        }
+        let (desired, _) = annotated(desired)?;
+        let made = create(self.context, self.observed, kind, &desired).await?;
+        notices.extend(self.missed(&made));
+        Ok(made)
+    }
+
     /// Applies `desired` where `live` differs; answers with the object as it is then.
     async fn apply<K: Child>(
         &self,
@@ -186,46 +232,29 @@ impl Pass<'_> {
         notices: &mut Vec<Notice>,
     ) -> Result<K, Error> {
         let (desired, hash) = annotated(desired)?;
-        if let Some(live) = live {
-            // What is on its way out cannot be held; its end brings the next reconcile, which makes it anew.
-            if live.meta().deletion_timestamp.is_some() || is_settled(&desired, &hash, live)? {
-                return Ok(K::clone(live));
-            }
-            if live.annotations().get(APPLIED) == Some(&hash) {
-                notices.push(drift(&desired, "was changed"));
-            }
-        } else if self
-            .observed
-            .element
-            .status
-            .as_ref()
-            .is_some_and(|status| status.endpoint.is_some())
+        if let Some(live) = live
+            && is_left_alone(&desired, &hash, live.as_ref())?
         {
-            notices.push(drift(&desired, "was missing"));
+            return Ok(K::clone(live));
         }
         // The first time nothing is taken from others: an object of that name may be somebody else's.
         let write = self.context.cluster.apply(&desired, live.is_some());
         let written = kind
             .written_by(&self.observed.namespace, &desired.name_any(), write)
-            .await;
-        written
-            .map(|object| K::clone(&object))
-            .map_err(|error| Error::applying(error, live.is_some()))
+            .await
+            .map_err(|error| Error::applying(error, live.is_some()))?;
+        notices.extend(match live {
+            Some(live) => changed(&hash, live.as_ref(), &written),
+            None => self.missed(written.as_ref()),
+        });
+        Ok(K::clone(&written))
     }
 
-    /// A volume is made, never taken from others, and applied from then on.
-    async fn volume(
-        &self,
-        live: Option<&Arc<PersistentVolumeClaim>>,
-        desired: PersistentVolumeClaim,
-        notices: &mut Vec<Notice>,
-    ) -> Result<PersistentVolumeClaim, Error> {
-        let kind = &self.context.caches.volumes;
-        if live.is_some() {
-            return self.apply(kind, live, desired, notices).await;
-        }
-        let (desired, _) = annotated(desired)?;
-        create(self.context, self.observed, kind, &desired).await
+    /// What there is to tell of an object made anew: an element that came to something had it before.
+    fn missed<K: Child>(&self, made: &K) -> Option<Notice> {
+        let status = self.observed.element.status.as_ref()?;
+        status.endpoint.as_ref()?;
+        Some(drift(made, "was missing: made anew"))
     }
 }
 
@@ -243,15 +272,29 @@ fn annotated<K: Child>(mut desired: K) -> Result<(K, String), Error> {
     Ok((desired, hash))
 }
 
-fn is_settled<K: Child>(desired: &K, hash: &str, live: &K) -> Result<bool, Error> {
+/// Whether there is nothing to apply.
+fn is_left_alone<K: Child>(desired: &K, hash: &str, live: &K) -> Result<bool, Error> {
+    // What is on its way out cannot be held; its end brings the next reconcile, which makes it anew.
+    if live.meta().deletion_timestamp.is_some() {
+        return Ok(true);
+    }
     let same = live.annotations().get(APPLIED).is_some_and(|applied| applied == hash);
     Ok(same && diff::holds(&serde_json::to_value(desired)?, &serde_json::to_value(live)?))
+}
+
+/// What there is to tell of a write: that it set right what others had changed, if it changed anything.
+fn changed<K: Child>(hash: &str, live: &K, written: &K) -> Option<Notice> {
+    let drifted = live.annotations().get(APPLIED).is_some_and(|applied| applied == hash);
+    (drifted && live.resource_version() != written.resource_version()).then(|| drift(written, "was changed: set right"))
 }
 
 fn drift<K: Child>(object: &K, what: &str) -> Notice {
     Notice {
         weight: Weight::Warning,
         reason: Reason::DriftRepaired,
-        message: format!("{} {} {what}: set right", K::kind(&()), object.name_any()),
+        message: format!("{} {} {what}", K::kind(&()), object.name_any()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,9 @@
 //! The end of an element: what `deletionPolicy` keeps stays, the rest goes, and the finalizer comes off last.
 //!
-//! The order, each step safe to be cut off after: the pod; under `Delete` the database, the volume, the Secrets (their presence
-//! says that there may be a database); the finalizer. What has an owner goes with the element.
+//! The order, each step safe to be cut off after: the pod; under `Delete` the database, the volume, the Secrets; the finalizer.
+//! What has an owner goes with the element.
 
-use artstore_crds::DeletionPolicy;
+use artstore_crds::{DatabaseState, DeletionPolicy};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt;
 use secrecy::SecretString;
@@ -16,7 +16,7 @@ use super::resolve::Source;
 use super::validate::{Violation, admin_access_for_cleanup};
 use crate::cluster::{Child, Notice, Order, Weight};
 use crate::context::Context;
-use crate::database::Claim;
+use crate::database::{Claim, Released};
 use crate::name;
 use crate::verdict::{Part, Reason};
 
@@ -71,13 +71,20 @@ async fn delete(context: &Context, observed: &Observed) -> Result<Cleanup, Error
     for secret in own_secrets(observed) {
         context.cluster.delete(secret, Order::ItselfFirst).await?;
     }
-    let message = format!("deleted: {}", belongings(observed));
+    let message = format!("deleted: {}", objects(observed).join(", "));
     finish(context, observed, Weight::Normal, Reason::Removed, message).await
 }
 
-/// Without the element's own Secret there never was a database.
+/// Whether there may be a database on a server. The Secret is made before it, the status is written after it; either can be
+/// missing alone.
+fn may_have_database(observed: &Observed) -> bool {
+    marked(observed).is_some()
+        || own_secrets(observed).any(|secret| secret.name_any() == name::database_secret(&observed.name))
+}
+
+/// What went is told at once: only the call that takes it away knows that it was there.
 async fn release_database(context: &Context, observed: &Observed) -> Result<(), Error> {
-    if !own_secrets(observed).any(|secret| secret.name_any() == name::database_secret(&observed.name)) {
+    if !may_have_database(observed) {
         return Ok(());
     }
     let postgres = match observed.resolved().database {
@@ -97,7 +104,26 @@ async fn release_database(context: &Context, observed: &Observed) -> Result<(), 
     };
     let released = context.databases.release(&access, &claim).await?;
     tracing::info!(database = claim.database, ?released, "database released");
+    if let Some(what) = taken_away(&claim, released) {
+        tell(
+            context,
+            observed,
+            Weight::Normal,
+            Reason::Removed,
+            format!("deleted: {what}"),
+        )
+        .await;
+    }
     Ok(())
+}
+
+/// What a release took away, by name.
+fn taken_away(claim: &Claim, released: Released) -> Option<String> {
+    match released {
+        Released::Database => Some(format!("database {}", claim.database)),
+        Released::Prefix => Some(format!("tables {}* in database {}", claim.table_prefix, claim.database)),
+        Released::Nothing => None,
+    }
 }
 
 fn names(observed: &Observed) -> (String, String, String) {
@@ -149,16 +175,23 @@ fn own_secrets(observed: &Observed) -> impl Iterator<Item = &Secret> {
         .filter(|secret| name::is_child_of(secret.labels(), &observed.name))
 }
 
-/// What an element leaves or takes, by name.
-fn belongings(observed: &Observed) -> String {
+/// The database on a server that the status says was put in place.
+fn marked(observed: &Observed) -> Option<&DatabaseState> {
+    let database = observed.element.status.as_ref()?.database.as_ref()?;
+    database.owner.as_ref().map(|_| database)
+}
+
+/// The objects an element leaves or takes, by name.
+fn objects(observed: &Observed) -> Vec<String> {
     let mut all = vec![format!("PersistentVolumeClaim {}", name::volume(&observed.name))];
     all.extend(own_secrets(observed).map(|secret| format!("Secret {}", secret.name_any())));
-    let on_a_server = observed
-        .element
-        .status
-        .as_ref()
-        .and_then(|status| status.database.as_ref());
-    if let Some(database) = on_a_server.filter(|database| database.owner.is_some()) {
+    all
+}
+
+/// All that an element leaves, by name.
+fn belongings(observed: &Observed) -> String {
+    let mut all = objects(observed);
+    if let Some(database) = marked(observed) {
         all.push(format!(
             "database {} (tables {}*)",
             database.name, database.table_prefix
@@ -174,21 +207,91 @@ async fn finish(
     reason: Reason,
     message: String,
 ) -> Result<Cleanup, Error> {
-    let about = super::reference(&observed.element);
-    context
-        .cluster
-        .tell(
-            &about,
-            &Notice {
-                weight,
-                reason,
-                message,
-            },
-            context.clock.now(),
-        )
-        .await;
+    tell(context, observed, weight, reason, message).await;
     apply::no_finalizer(context, observed).await?;
     context.memory.forget(&observed.namespace, &observed.name);
     context.probe.forget(&observed.namespace, &observed.name);
     Ok(Cleanup::Done)
+}
+
+async fn tell(context: &Context, observed: &Observed, weight: Weight, reason: Reason, message: String) {
+    let notice = Notice {
+        weight,
+        reason,
+        message,
+    };
+    let about = super::reference(&observed.element);
+    context.cluster.tell(&about, &notice, context.clock.now()).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use artstore_crds::{StorageElement, StorageElementStatus};
+    use serde_json::json;
+
+    use super::*;
+    use crate::database::Owner;
+    use crate::element::example;
+
+    fn observed(secret: bool, owner: Option<&str>) -> Observed {
+        let mut observed = example::observed(json!({}));
+        let status: StorageElementStatus = serde_json::from_value(json!({
+            "database": {"name": "artstore_storage_01", "tablePrefix": "storage_01_", "owner": owner},
+        }))
+        .unwrap();
+        observed.element = Arc::new(StorageElement {
+            status: Some(status),
+            ..observed.element.as_ref().clone()
+        });
+        if secret {
+            let mut secret = example::secret("storage-01-db", &[]).as_ref().clone();
+            secret.metadata.labels = Some(name::labels("storage-01", None));
+            observed.children.database_secret = Some(Arc::new(secret));
+        }
+        observed
+    }
+
+    #[test]
+    fn database_is_looked_for_unless_secret_and_status_both_know_of_none() {
+        for (secret, owner, expected) in [
+            (false, None, false),
+            (true, None, true),
+            (false, Some("artstore/storage-01"), true),
+            (true, Some("artstore/storage-01"), true),
+        ] {
+            assert_eq!(
+                may_have_database(&observed(secret, owner)),
+                expected,
+                "{secret} {owner:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_what_went_is_told_as_deleted() {
+        let claim = Claim {
+            database: "shared".to_owned(),
+            role: "one".to_owned(),
+            table_prefix: "one_".to_owned(),
+            password: SecretString::default(),
+            owner: Owner {
+                uid: "uid".to_owned(),
+                namespace: "a".to_owned(),
+                name: "one".to_owned(),
+            },
+            adopt: false,
+        };
+        let told = |released| taken_away(&claim, released);
+        assert_eq!(told(Released::Database).as_deref(), Some("database shared"));
+        assert_eq!(
+            told(Released::Prefix).as_deref(),
+            Some("tables one_* in database shared")
+        );
+        assert_eq!(told(Released::Nothing), None);
+        let left = observed(true, Some("artstore/storage-01"));
+        assert!(!objects(&left).join(", ").contains("database artstore"));
+        assert!(belongings(&left).contains("database artstore_storage_01"));
+    }
 }

@@ -49,10 +49,11 @@ fn compare_lists(desired: &[Value], live: &[Value]) -> bool {
             .all(|(wanted, found)| compare(wanted, found, false))
 }
 
-/// What the API server leaves out.
+/// What the API server leaves out. A number or a truth is never left out, whatever it is.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
+        Value::String(text) => text.is_empty(),
         Value::Object(fields) => fields.is_empty(),
         Value::Array(items) => items.is_empty(),
         _ => false,
@@ -119,6 +120,13 @@ mod tests {
 
     #[test]
     fn empty_fields_need_not_be_there() {
-        assert!(holds(&json!({"a": {}, "b": [], "c": null}), &json!({})));
+        assert!(holds(&json!({"a": {}, "b": [], "c": null, "d": ""}), &json!({})));
+        assert!(holds(
+            &json!({"tolerations": [{"key": "a", "operator": "Exists", "value": ""}]}),
+            &json!({"tolerations": [{"key": "a", "operator": "Exists"}]})
+        ));
+        for desired in [json!({"a": false}), json!({"a": 0})] {
+            assert!(!holds(&desired, &json!({})), "{desired}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What can go wrong with an element, and the one table that says what each comes to.
 
-use crate::cluster::ClusterError;
+use crate::cluster::{ClusterError, Verb};
 use crate::database::DatabaseError;
 use crate::verdict::{Part, Reason, Retry, Verdict};
 
@@ -18,6 +18,12 @@ pub(crate) enum Error {
         /// Kind of the object.
         kind: String,
         /// Its name.
+        name: String,
+    },
+    /// The volume is being deleted, and a change of the pod would be the end of it.
+    #[error("failed to change the pod: PersistentVolumeClaim {name} is being deleted")]
+    VolumeDeleting {
+        /// Name of the volume.
         name: String,
     },
     /// The API server or the way to it.
@@ -54,8 +60,16 @@ impl Error {
                 part: part_of(kind),
                 reason: Reason::NameTaken,
                 message: format!(
-                    "{kind} {name} exists and is not the operator's: delete it, or name the element otherwise"
+                    "{kind} {name} exists and is not the operator's, or was made a moment ago: should this stay, delete it, \
+                     or name the element otherwise"
                 ),
+                retry: Retry::Backoff,
+                stalled: true,
+            },
+            Self::VolumeDeleting { .. } => Verdict {
+                part: Part::VolumeReady,
+                reason: Reason::VolumeDeleting,
+                message: format!("{self}, and its files go when the pod stops; {RESCUE}"),
                 retry: Retry::Backoff,
                 stalled: true,
             },
@@ -71,6 +85,9 @@ impl Error {
         }
     }
 }
+
+/// How to come out of the deletion of a volume.
+pub(super) const RESCUE: &str = "back them up first, then delete the pod: a new, empty volume follows";
 
 /// Every violation is told; the first gives the word.
 fn invalid(violations: &[Violation]) -> Verdict {
@@ -110,7 +127,7 @@ fn cluster(error: &ClusterError) -> Verdict {
             false,
             "the operator tries again by itself",
         ),
-        Some(404 | 409) => (
+        Some(code) if code == 404 || code == 409 || is_outdated(error) => (
             Reason::Progressing,
             Retry::Soon,
             false,
@@ -131,6 +148,16 @@ fn cluster(error: &ClusterError) -> Verdict {
         retry,
         stalled,
     }
+}
+
+/// Whether a patch by steps met an element that is not as it was seen. The API server answers with the same code when it
+/// finds fault with the element itself, but then names the fields.
+fn is_outdated(error: &ClusterError) -> bool {
+    let faultless = |status: &kube::core::Status| {
+        let details = status.details.as_ref();
+        status.code == 422 && details.is_none_or(|details| details.causes.is_empty())
+    };
+    error.write.verb == Verb::Patch && error.write.kind == "StorageElement" && error.answer().is_some_and(faultless)
 }
 
 fn database(error: &DatabaseError) -> Verdict {
@@ -158,7 +185,7 @@ fn database(error: &DatabaseError) -> Verdict {
         DatabaseError::OwnedByOther { .. } => (
             Reason::OwnedByOther,
             true,
-            "delete this element and create it with another elementId, or another database.name and database.tablePrefix",
+            "delete this element and create it with another elementId, or another database.name and database.tablePrefix; if it is this element from before, set database.adopt: true",
         ),
         DatabaseError::Unmarked { .. } => (
             Reason::DatabaseUnmarked,
@@ -249,6 +276,25 @@ mod tests {
                 "{kind} {code}"
             );
         }
+    }
+
+    #[test]
+    fn patch_of_an_element_that_changed_meanwhile_is_a_race_and_a_faulty_element_is_not() {
+        let patch = |details: serde_json::Value| {
+            let mut error = refused("StorageElement", 422);
+            error.write.verb = Verb::Patch;
+            let status =
+                serde_json::json!({"code": 422, "message": "refused", "reason": "Invalid", "details": details});
+            error.source = Box::new(kube::Error::Api(serde_json::from_value(status).unwrap()));
+            let verdict = Error::Cluster(error).verdict();
+            (verdict.reason, verdict.retry, verdict.stalled)
+        };
+        assert_eq!(patch(serde_json::json!({})), (Reason::Progressing, Retry::Soon, false));
+        let cause = serde_json::json!({"reason": "FieldValueInvalid", "message": "no", "field": "spec.mode"});
+        assert_eq!(
+            patch(serde_json::json!({"name": "a", "causes": [cause]})),
+            (Reason::ApiRefused, Retry::Backoff, true)
+        );
     }
 
     #[test]

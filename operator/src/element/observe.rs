@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use artstore_crds::{StorageElement, StorageFleet};
+use element_api::{Mode, Transition};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount};
 use kube::ResourceExt;
@@ -127,16 +128,23 @@ fn ask(context: &Context, observed: &Observed) -> Answer {
 
 /// How old an answer may be: less while the mode is not confirmed.
 pub(crate) fn pace(context: &Context, observed: &Observed) -> Duration {
-    let confirmed = observed.element.status.as_ref().and_then(|status| status.mode.as_ref());
-    let wanted = observed.element.spec.mode;
-    let eager = match &observed.answer {
-        Answer::Said(info) => info.mode_generation < mode_generation(&observed.element) || info.mode != wanted,
-        Answer::Asking | Answer::Silent => confirmed.is_none_or(|mode| mode.current != wanted),
-    };
-    if eager {
+    if is_awaited(observed) {
         context.settings.ask_eagerly_every
     } else {
         context.settings.ask_every
+    }
+}
+
+/// Whether the element is to confirm its mode yet; one that never can is not waited for.
+fn is_awaited(observed: &Observed) -> bool {
+    let confirmed = observed.element.status.as_ref().and_then(|status| status.mode.as_ref());
+    let wanted = observed.element.spec.mode;
+    let can = |mode: Mode| mode.transition_to(wanted) != Transition::Forbidden;
+    match &observed.answer {
+        Answer::Said(info) => {
+            can(info.mode) && (info.mode_generation < mode_generation(&observed.element) || info.mode != wanted)
+        }
+        Answer::Asking | Answer::Silent => confirmed.is_none_or(|mode| can(mode.current) && mode.current != wanted),
     }
 }
 
@@ -154,5 +162,46 @@ fn address(observed: &Observed) -> Option<String> {
         Some(format!("[{address}]"))
     } else {
         Some(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use element_api::{Capacity, Info, Mode};
+    use serde_json::json;
+
+    use super::is_awaited;
+    use crate::element::example::observed;
+    use crate::probe::Answer;
+
+    #[test]
+    fn mode_is_awaited_until_it_is_confirmed_and_not_where_it_can_never_come() {
+        for (wanted, has, generation, expected) in [
+            ("ro", Mode::Rw, 1, true),
+            ("ro", Mode::Ro, 1, true),
+            ("ro", Mode::Ro, i64::MAX, false),
+            ("edit", Mode::Ar, 1, false),
+            ("rw", Mode::Edit, 1, false),
+        ] {
+            let mut observed = observed(json!({"mode": wanted}));
+            observed.answer = Answer::Said(Arc::new(Info {
+                element_id: "01".to_owned(),
+                version: "1".to_owned(),
+                mode: has,
+                mode_generation: generation,
+                operations: Vec::new(),
+                storage_type: "local".to_owned(),
+                database_type: "postgres".to_owned(),
+                schema_version: None,
+                files: None,
+                wal_pending: None,
+                capacity: Capacity::new(1, 0, 1),
+                priority: 100,
+                endpoint: None,
+            }));
+            assert_eq!(is_awaited(&observed), expected, "{has} to {wanted}");
+        }
     }
 }

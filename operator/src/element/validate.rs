@@ -161,8 +161,14 @@ fn fleet(observed: &Observed, violations: &mut Violations) -> Option<String> {
     Some(name.clone())
 }
 
+/// The installation's image is for new elements: an upgrade of the operator must not restart those that run.
 fn image(observed: &Observed, settings: &Settings, violations: &mut Violations) -> Option<String> {
-    let image = observed.resolved().image.or(settings.default_image.as_deref());
+    let effective = observed.element.status.as_ref().and_then(|it| it.effective.as_ref());
+    let image = observed
+        .resolved()
+        .image
+        .or_else(|| effective.map(|effective| effective.image.as_str()))
+        .or(settings.default_image.as_deref());
     if image.is_none() && is_resolvable(observed) {
         let message = "no image is set: set image on the element or its fleet".to_owned();
         violations.add(Part::WorkloadReady, Reason::ImageMissing, message);

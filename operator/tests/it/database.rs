@@ -1,16 +1,20 @@
 //! The PostgreSQL edge against a real server, named by `ARTSTORE_TEST_POSTGRES`.
 
+mod cleanup;
+mod continuity;
 mod crash;
 mod proxy;
 mod refusal;
 mod scene;
 mod tls;
 
+use std::sync::LazyLock;
+
 use artstore_operator::database::{DatabaseError, DatabaseServer, PostgresServer, Released};
 use scene::with_scene;
 use secrecy::SecretString;
 
-const SERVER: PostgresServer = PostgresServer;
+static SERVER: LazyLock<PostgresServer> = LazyLock::new(PostgresServer::default);
 
 #[tokio::test]
 async fn empty_server_gives_role_database_mark_and_no_public_rights() {

@@ -32,18 +32,18 @@ async fn holder(world: &World) -> Option<String> {
 async fn one_leads_and_the_other_follows_when_the_lease_is_given_back() {
     with_world(async |world| {
         let (mut first, mut second) = (candidate(world, "first"), candidate(world, "second"));
-        first.win().await;
+        let since = first.win().await;
         assert_eq!(holder(world).await.as_deref(), Some("first"));
         tokio::select! {
-            () = second.win() => panic!("two lead"),
-            () = first.hold() => panic!("the Lease was lost"),
+            _ = second.win() => panic!("two lead"),
+            () = first.hold(since) => panic!("the Lease was lost"),
             () = tokio::time::sleep(std::time::Duration::from_secs(4)) => {}
         }
         first.release().await.unwrap();
         second.win().await;
         assert_eq!(holder(world).await.as_deref(), Some("second"));
         // The first finds out as soon as it looks.
-        first.hold().await;
+        first.hold(tokio::time::Instant::now()).await;
     })
     .await;
 }

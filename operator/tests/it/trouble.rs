@@ -1,12 +1,18 @@
 //! What stands in the way of an element: told in a condition and one Event, and over without a nudge.
 
-use artstore_crds::{StorageElement, StorageFleet};
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Secret, Service};
-use kube::ResourceExt;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
-use serde_json::json;
+use std::fmt::Debug;
 
-use crate::world::{NAME, Operator, with_world};
+use artstore_crds::{StorageElement, StorageFleet};
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PersistentVolumeClaim, Secret, Service, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::{Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::world::{NAME, Operator, World, with_world};
 
 #[tokio::test]
 async fn missing_credentials_are_told_once_and_recovered_from() {
@@ -171,6 +177,87 @@ async fn objects_of_others_are_not_taken_over() {
         );
         let service = world.api::<Service>().get(NAME).await.unwrap();
         assert!(service.owner_references().is_empty() && service.spec.unwrap().ports.unwrap().len() == 1);
+        operator.stop().await;
+    })
+    .await;
+}
+
+/// Waits until the element says that this object's name is taken, and lets go of the name.
+async fn refused<K>(world: &World, name: &str)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let object = format!("{} {name} exists", K::kind(&()));
+    world
+        .until(&object, async || {
+            let conditions = world.status().await.conditions;
+            let taken =
+                |it: &Condition| it.type_ == "Ready" && it.reason == "NameTaken" && it.message.contains(&object);
+            conditions.iter().any(taken).then_some(())
+        })
+        .await;
+    let found = world.api::<K>().get(name).await.unwrap();
+    assert!(
+        found.labels().is_empty() && found.owner_references().is_empty(),
+        "{object}"
+    );
+    world.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn objects_of_others_are_refused_also_where_they_fit() {
+    with_world(async |world| {
+        world.make::<ServiceAccount>(json!({"metadata": {"name": NAME}})).await;
+        let config = format!("{NAME}-config");
+        world
+            .make::<ConfigMap>(json!({"metadata": {"name": config}, "data": {"mine": "x"}}))
+            .await;
+        let service = json!({"metadata": {"name": NAME}, "spec": {"ports": [{"name": "mine", "port": 80}]}});
+        world.make::<Service>(service).await;
+        let operator = Operator::start(world);
+        world.make::<StorageElement>(world.element(json!({}))).await;
+        refused::<ServiceAccount>(world, NAME).await;
+        refused::<ConfigMap>(world, &config).await;
+        refused::<Service>(world, NAME).await;
+        world.ready("True", "Serving").await;
+        operator.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn pod_is_left_alone_while_its_volume_is_being_deleted() {
+    with_world(async |world| {
+        let operator = Operator::start(world);
+        world.make::<StorageElement>(world.element(json!({}))).await;
+        world.ready("True", "Serving").await;
+        let (name, volumes) = (format!("{NAME}-data"), world.api::<PersistentVolumeClaim>());
+        let held = |by: Value| Patch::Merge(json!({"metadata": {"finalizers": by}}));
+        let params = PatchParams::default();
+        // Stands for the node's use of the volume.
+        volumes
+            .patch(&name, &params, &held(json!(["artstore.dev/test"])))
+            .await
+            .unwrap();
+        let before = volumes.delete(&name, &DeleteParams::default()).await.unwrap();
+        world.condition("VolumeReady", "False", "VolumeDeleting").await;
+        world.condition("Stalled", "True", "VolumeDeleting").await;
+
+        world.patch_element(json!({"spec": {"image": "other:1"}})).await;
+        let message = world.ready("False", "VolumeDeleting").await;
+        assert!(message.contains("back them up first"), "{message}");
+        operator.rounds(world, 2).await;
+        let image = async || {
+            let workload = world.api::<Deployment>().get(NAME).await.unwrap();
+            workload.spec?.template.spec?.containers[0].image.clone()
+        };
+        assert_eq!(image().await.as_deref(), Some("artstore-element:test"));
+
+        volumes.patch(&name, &params, &held(Value::Null)).await.unwrap();
+        world.ready("True", "Serving").await;
+        assert_eq!(image().await.as_deref(), Some("other:1"));
+        let after = volumes.get(&name).await.unwrap();
+        assert_ne!(after.uid(), before.left().and_then(|volume| volume.uid()));
         operator.stop().await;
     })
     .await;

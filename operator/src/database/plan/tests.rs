@@ -2,6 +2,7 @@ use secrecy::SecretString;
 
 use super::*;
 use crate::database::Owner;
+use crate::database::mark::RoleMark;
 
 fn owner(namespace: &str, name: &str) -> Owner {
     Owner {
@@ -65,7 +66,7 @@ fn own_marks_give_nothing_to_do() {
 }
 
 #[test]
-fn same_name_with_a_new_uid_takes_its_own_up_again() {
+fn same_name_with_a_new_uid_takes_its_own_up_again_once_proven() {
     let before = owner("a", "one");
     let after = Owner {
         uid: "later".to_owned(),
@@ -74,11 +75,57 @@ fn same_name_with_a_new_uid_takes_its_own_up_again() {
     let (old, new) = (claim(&before, "one_"), claim(&after, "one_"));
     let found = found(Some(Some(RoleMark::new(&before))), Some(Some(held(&[&old]))));
     assert_eq!(steps(&new, &found), (RoleStep::Remark, DatabaseStep::Remark));
-    let mark = plan(&new, &found).expect("allowed").mark;
+    let Plan { mark, namesake, .. } = plan(&new, &found).expect("allowed");
+    let namesake = namesake.expect("to be proven");
+    assert!(namesake.has_role_of(&new));
+    let refusal = namesake.refusal(&new).to_string();
+    for told in ["a/one (uid uid-a-one)", "another cluster", "adopt: true"] {
+        assert!(refusal.contains(told), "{refusal}");
+    }
     assert_eq!(
         mark.claims.iter().map(|held| held.uid.as_str()).collect::<Vec<_>>(),
         ["later"]
     );
+}
+
+#[test]
+fn only_marks_of_another_uid_are_to_be_proven_and_none_with_adopt() {
+    let before = owner("a", "one");
+    let after = Owner {
+        uid: "later".to_owned(),
+        ..before.clone()
+    };
+    let other_role = |mut claim: Claim| {
+        claim.role = "another".to_owned();
+        claim
+    };
+    let (old, new) = (claim(&before, "one_"), claim(&after, "one_"));
+    let (of_old, of_new) = (Some(Some(RoleMark::new(&before))), Some(Some(RoleMark::new(&after))));
+    let mark = |claim: &Claim| Some(Some(held(&[claim])));
+    // What is found, and whether a login as the claim's role proves anything; None when there is nothing to prove.
+    let cases = [
+        (found(of_new.clone(), mark(&new)), None),
+        (found(None, mark(&claim(&after, "one_more_"))), None),
+        (found(None, mark(&claim(&before, "two_"))), None),
+        (found(of_old.clone(), None), Some(true)),
+        (found(of_old, mark(&new)), Some(true)),
+        (found(None, mark(&old)), Some(true)),
+        (found(of_new.clone(), mark(&claim(&before, "one_more_"))), Some(true)),
+        (found(of_new, mark(&other_role(old))), Some(false)),
+    ];
+    for (number, (found, provable)) in cases.iter().enumerate() {
+        let namesake = plan(&new, found).expect("allowed").namesake;
+        assert_eq!(
+            namesake.map(|namesake| namesake.has_role_of(&new)),
+            *provable,
+            "{number}"
+        );
+        let adopting = Claim {
+            adopt: true,
+            ..new.clone()
+        };
+        assert_eq!(plan(&adopting, found).expect("allowed").namesake, None, "{number}");
+    }
 }
 
 #[test]
@@ -177,6 +224,24 @@ fn farewell_drops_the_database_only_when_it_is_ours_alone() {
                 drop_role: true
             }
         );
+    }
+}
+
+#[test]
+fn farewell_leaves_what_is_marked_with_another_uid() {
+    let before = owner("a", "one");
+    let after = Owner {
+        uid: "later".to_owned(),
+        ..before.clone()
+    };
+    let (old, new) = (claim(&before, "one_"), claim(&after, "one_"));
+    for role in [&before, &after] {
+        let found = found(Some(Some(RoleMark::new(role))), Some(Some(held(&[&old]))));
+        let nothing = Farewell {
+            database: DatabaseFarewell::Leave,
+            drop_role: false,
+        };
+        assert_eq!(farewell(&new, &found), nothing, "role of {}", role.uid);
     }
 }
 

@@ -1,12 +1,13 @@
 //! The conditions, one per part and three for the whole. Pure.
 
-use artstore_crds::{CapacityState, ModeStatus};
-use element_api::{CapacityStatus, Transition};
+use artstore_crds::{CapacityState, DeletionPolicy, ModeStatus};
+use element_api::{CapacityStatus, Mode, Transition};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
+use super::super::error::RESCUE;
 use super::super::mode_generation;
 use super::super::observe::Observed;
 use super::Progress;
@@ -75,7 +76,7 @@ pub(super) fn conditions(facts: &Facts<'_>) -> Vec<Condition> {
         ),
     ];
     let mode = mode(facts);
-    let ready = ready(facts, &parts);
+    let ready = ready(facts, &parts, &mode);
     let stalled = stalled(facts, &ready);
     let reconciling = reconciling(facts, &ready, &stalled, &mode);
     let whole = [
@@ -150,6 +151,10 @@ fn volume(facts: &Facts<'_>) -> State {
     let Some(volume) = facts.volume else {
         return state(FALSE, Reason::Pending, "not made yet");
     };
+    if volume.metadata.deletion_timestamp.is_some() {
+        let message = format!("the volume is being deleted, and its files go when the pod stops; {RESCUE}");
+        return state(FALSE, Reason::VolumeDeleting, message);
+    }
     let status = volume.status.as_ref();
     let size = |resources: Option<&std::collections::BTreeMap<String, _>>| -> Option<String> {
         let k8s_openapi::apimachinery::pkg::api::resource::Quantity(size) = resources?.get("storage")?;
@@ -228,7 +233,10 @@ fn mode(facts: &Facts<'_>) -> State {
     match has.transition_to(wanted) {
         Transition::Same => state(TRUE, Reason::Confirmed, format!("the element is in mode {has}")),
         Transition::Forbidden => {
-            let message = format!("the element is in mode {has}, which can never become {wanted}: set mode to {has}");
+            let message = format!(
+                "the element is in mode {has}, which can never become {wanted}: {}",
+                way_back(facts, has)
+            );
             state(FALSE, Reason::ModeRefused, message)
         }
         _ if info.mode_generation >= mode_generation(&facts.observed.element) => state(
@@ -242,6 +250,19 @@ fn mode(facts: &Facts<'_>) -> State {
             format!("the element is in mode {has} and reads mode {wanted} when its volume is next updated"),
         ),
     }
+}
+
+/// How the spec comes to say the mode the files are in. Admission lets no spec go where no element can go.
+fn way_back(facts: &Facts<'_>, has: Mode) -> String {
+    let spec = &facts.observed.element.spec;
+    if spec.mode.transition_to(has) != Transition::Forbidden {
+        return format!("set mode to {has}");
+    }
+    let first = match spec.deletion_policy {
+        DeletionPolicy::Retain => "",
+        DeletionPolicy::Delete => "set deletionPolicy to Retain, ",
+    };
+    format!("{first}delete this element (its data is kept) and create it with mode {has}")
 }
 
 fn capacity(facts: &Facts<'_>) -> State {
@@ -270,7 +291,7 @@ fn paused(facts: &Facts<'_>) -> State {
     }
 }
 
-fn ready(facts: &Facts<'_>, parts: &[(Part, State)]) -> State {
+fn ready(facts: &Facts<'_>, parts: &[(Part, State)], mode: &State) -> State {
     if let Some(verdict) = facts.verdict {
         return state(FALSE, verdict.reason, verdict.message.clone());
     }
@@ -284,13 +305,24 @@ fn ready(facts: &Facts<'_>, parts: &[(Part, State)]) -> State {
             status: FALSE,
             ..missing.clone()
         },
+        None if mode.reason == Reason::ModeRefused.as_str() => state(
+            TRUE,
+            Reason::Serving,
+            "the element serves, but not in the mode of the spec: see ModeApplied",
+        ),
         None => state(TRUE, Reason::Serving, "the element serves"),
     }
 }
 
 /// Something that does not end by itself.
 fn stalled(facts: &Facts<'_>, ready: &State) -> State {
-    let stuck = [Reason::DeadlineExceeded, Reason::PodRefused, Reason::VolumeLost].map(Reason::as_str);
+    let stuck = [
+        Reason::DeadlineExceeded,
+        Reason::PodRefused,
+        Reason::VolumeLost,
+        Reason::VolumeDeleting,
+    ]
+    .map(Reason::as_str);
     match facts.verdict {
         Some(verdict) if verdict.stalled => state(TRUE, verdict.reason, verdict.message.clone()),
         None if stuck.contains(&ready.reason.as_str()) => State {

@@ -31,20 +31,16 @@ pub(crate) fn status(
         Answer::Said(info) => Some(info.as_ref()),
         Answer::Asking | Answer::Silent => None,
     };
-    let workload = progress
-        .objects
-        .as_ref()
-        .map(|objects| &objects.workload)
-        .or(observed.children.workload.as_deref());
+    let objects = progress.objects.as_ref();
+    let workload = objects.map_or(observed.children.workload.as_deref(), |objects| Some(&objects.workload));
+    let volume = objects.map_or(observed.children.volume.as_deref(), |objects| Some(&objects.volume));
     let element = progress.element.as_ref();
     let pods = workload.and_then(|workload| workload.status.as_ref());
     let mut next = StorageElementStatus {
         observed_generation: observed.element.metadata.generation,
         conditions: Vec::new(),
         phase: None,
-        endpoint: progress
-            .objects
-            .as_ref()
+        endpoint: objects
             .map(|_| endpoint(&observed.namespace, &observed.name))
             .or(previous.endpoint),
         effective: element.map(effective).or(previous.effective),
@@ -71,11 +67,7 @@ pub(crate) fn status(
         progress,
         verdict,
         workload,
-        volume: progress
-            .objects
-            .as_ref()
-            .map(|objects| &objects.volume)
-            .or(observed.children.volume.as_deref()),
+        volume,
         capacity: next.capacity.as_ref(),
         previous: &previous.conditions,
         previous_mode: previous.mode.as_ref(),

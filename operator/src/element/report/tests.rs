@@ -156,6 +156,41 @@ fn each_answer_about_the_mode_has_its_reason() {
 }
 
 #[test]
+fn refused_mode_is_told_with_a_way_out_that_admission_allows() {
+    for (spec, has, advice) in [
+        (
+            json!({"mode": "edit"}),
+            Mode::Ar,
+            "delete this element (its data is kept) and create it with mode ar",
+        ),
+        (
+            json!({"mode": "edit", "deletionPolicy": "Delete"}),
+            Mode::Rw,
+            "set deletionPolicy to Retain, delete this element (its data is kept) and create it with mode rw",
+        ),
+        (json!({"mode": "ro"}), Mode::Ar, "set mode to ar"),
+    ] {
+        let (mut observed, progress) = complete(spec);
+        observed.answer = info(has, 1, 1);
+        let status = status(&observed, &progress, None, now());
+        let message = |part| find(&status.conditions, part).unwrap().message.clone();
+        assert!(message(Part::ModeApplied).ends_with(&format!(": {advice}")), "{advice}");
+        assert!(message(Part::Ready).contains("not in the mode"), "{advice}");
+    }
+}
+
+#[test]
+fn volume_that_is_being_deleted_is_told_of() {
+    let (mut observed, progress) = complete(json!({}));
+    let volume = json!({"metadata": {"deletionTimestamp": "2026-01-02T03:00:00Z"}, "status": {"phase": "Bound"}});
+    observed.children.volume = Some(Arc::new(serde_json::from_value(volume).unwrap()));
+    let status = status(&observed, &progress, None, now());
+    assert_eq!(told(&status, Part::VolumeReady), pair("False", "VolumeDeleting"));
+    assert_eq!(told(&status, Part::Ready), pair("False", "VolumeDeleting"));
+    assert_eq!(told(&status, Part::Stalled), pair("True", "VolumeDeleting"));
+}
+
+#[test]
 fn fuller_element_is_told_of() {
     let total: u64 = 10 << 30;
     for (percent, expected) in [

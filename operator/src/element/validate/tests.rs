@@ -105,6 +105,27 @@ fn installation_s_image_is_the_last_resort() {
 }
 
 #[test]
+fn new_image_of_the_installation_is_for_new_elements_only() {
+    let with = |image: Option<&str>| {
+        let mut observed = observed(json!({"image": image}));
+        let mut element = observed.element.as_ref().clone();
+        let effective = json!({"effective": {
+            "elementId": "01", "image": "running:1", "database": "embedded", "deletionPolicy": "Retain",
+        }});
+        element.status = Some(serde_json::from_value(effective).unwrap());
+        observed.element = Arc::new(element);
+        observed.fleet = Some(Arc::new(fleet(json!({"image": null}))));
+        let settings = Settings {
+            default_image: Some("default:2".to_owned()),
+            ..Settings::default()
+        };
+        validate(&observed, &settings).unwrap().image
+    };
+    assert_eq!(with(None), "running:1");
+    assert_eq!(with(Some("mine:3")), "mine:3");
+}
+
+#[test]
 fn secret_of_somebody_else_is_no_matter_to_an_element_that_needs_none_of_that_name() {
     let mut observed = observed(json!({"database": {"embedded": {}}}));
     observed.children.database_secret = Some(secret("storage-01-db", &[("theirs", "x")]));

@@ -1,11 +1,13 @@
 //! Cut off at every request, on either side of the server's doing it: the next run must end where a quiet one ends.
 
+use std::sync::LazyLock;
+
 use artstore_operator::database::{Claim, DatabaseServer, PostgresServer};
 
 use super::proxy::{Cut, Proxy};
 use super::scene::{self, Scene, with_scene};
 
-const SERVER: PostgresServer = PostgresServer;
+static SERVER: LazyLock<PostgresServer> = LazyLock::new(PostgresServer::default);
 
 #[derive(Clone, Copy, Debug)]
 enum Act {

@@ -1,11 +1,13 @@
 //! What is refused or fails, how it is told apart, and that nothing is left behind.
 
+use std::sync::LazyLock;
+
 use artstore_operator::database::{DatabaseError, DatabaseServer, PostgresServer, Released};
 use secrecy::SecretString;
 
 use super::scene::{self, Scene, with_scene};
 
-const SERVER: PostgresServer = PostgresServer;
+static SERVER: LazyLock<PostgresServer> = LazyLock::new(PostgresServer::default);
 
 #[tokio::test]
 async fn foreign_database_prefix_and_role_are_refused_naming_the_owner() {

@@ -100,7 +100,10 @@ async fn each_mode_accepts_and_refuses_what_its_name_says() {
                 ca_certificate: ca.map(|ca| ca.pem().into_bytes()),
                 ..scene.admin.clone()
             };
-            let outcome = match PostgresServer.release(&access, &scene.claim("one", "one_")).await {
+            let outcome = match PostgresServer::default()
+                .release(&access, &scene.claim("one", "one_"))
+                .await
+            {
                 Ok(Released::Nothing) => Outcome::Connected,
                 Err(DatabaseError::Tls { .. }) => Outcome::Tls,
                 Err(DatabaseError::Unreachable { .. }) => Outcome::Unreachable,

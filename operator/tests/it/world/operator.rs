@@ -77,7 +77,7 @@ impl DatabaseServer for Scripted {
         claim: &'a Claim,
     ) -> BoxFuture<'a, Result<Provisioned, DatabaseError>> {
         Box::pin(async move {
-            let provisioned = PostgresServer.ensure(access, claim).await?;
+            let provisioned = PostgresServer::default().ensure(access, claim).await?;
             if provisioned.created {
                 self.0.step("database made".to_owned()).await;
             }
@@ -91,7 +91,7 @@ impl DatabaseServer for Scripted {
         claim: &'a Claim,
     ) -> BoxFuture<'a, Result<Released, DatabaseError>> {
         Box::pin(async move {
-            let released = PostgresServer.release(access, claim).await?;
+            let released = PostgresServer::default().release(access, claim).await?;
             if released != Released::Nothing {
                 self.0.step("database dropped".to_owned()).await;
             }
@@ -116,7 +116,8 @@ impl Operator {
     pub(crate) fn scripted(world: &World, script: Arc<Script>) -> Self {
         let metrics = Arc::new(Metrics::default());
         let edges = Edges {
-            client: world.client.clone(),
+            calls: world.client.clone(),
+            watches: world.client.clone(),
             faults: Arc::clone(&script) as Arc<dyn Faults>,
             databases: Arc::new(Scripted(Arc::clone(&script))),
             clock: Arc::new(SystemClock),
