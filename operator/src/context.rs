@@ -18,7 +18,7 @@ use crate::probe::Probe;
 /// What an installation chooses, and the paces of the operator.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Image of elements for which neither they nor their fleet name one.
+    /// Image of new elements for which neither they nor their fleet name one.
     pub default_image: Option<String>,
     /// The wait after a first failure.
     pub shortest_wait: Duration,
