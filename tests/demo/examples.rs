@@ -11,7 +11,7 @@ use e2e::control_plane::{kubectl, kubectl_command};
 use e2e::deploy::Operator;
 use e2e::step::{say, step};
 use e2e::{Layout, deploy, tools};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Where the examples live.
 pub(crate) const NAMESPACE: &str = "artstore";
@@ -35,6 +35,24 @@ pub(crate) fn install(layout: &Layout) -> Result<()> {
     step("apply the examples", || {
         deploy::secrets(layout, NAMESPACE)?;
         apply_file(&examples)
+    })?;
+    step("set the fleet's image", || {
+        // Elements keep the image they run; the fleet's own choice is what rolls them to a new one.
+        let image = json!({"spec": {"image": deploy::element_image(layout)?}}).to_string();
+        kubectl(
+            layout,
+            [
+                "patch",
+                "storagefleet",
+                "main",
+                "-n",
+                NAMESPACE,
+                "--type=merge",
+                "-p",
+                &image,
+            ],
+        )
+        .map(drop)
     })
 }
 
