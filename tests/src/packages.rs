@@ -78,8 +78,13 @@ fn install(packages: &[&str]) -> Result<()> {
 }
 
 fn update_and_install(packages: &[&str]) -> Result<()> {
-    run(command("apt-get", ["update"]).env("DEBIAN_FRONTEND", "noninteractive"))?;
-    let mut install = command("apt-get", ["install", "-y", "--no-install-recommends"]);
+    // A fresh machine may be upgrading itself: wait for its lock instead of failing.
+    const PATIENT: [&str; 2] = ["-o", "DPkg::Lock::Timeout=600"];
+    run(command("apt-get", PATIENT)
+        .arg("update")
+        .env("DEBIAN_FRONTEND", "noninteractive"))?;
+    let mut install = command("apt-get", PATIENT);
+    install.args(["install", "-y", "--no-install-recommends"]);
     run(install.args(packages).env("DEBIAN_FRONTEND", "noninteractive"))?;
     Ok(())
 }
