@@ -72,6 +72,7 @@ pub(crate) fn all() -> Vec<Case> {
     let mut cases = names();
     cases.extend(unions());
     cases.extend(immutable());
+    cases.extend(immutable_storage());
     cases.extend(modes());
     cases.extend(pods());
     cases
@@ -207,6 +208,11 @@ fn immutable() -> Vec<Case> {
                 fleet("main", json!({"database": {"embedded": {}}})),
             ),
         },
+    ]
+}
+
+fn immutable_storage() -> Vec<Case> {
+    vec![
         Case {
             rule: "the kind of storage is immutable: create another element instead",
             admitted: change(json!({}), json!({"storage": {"local": {"size": "20Gi"}}})),
