@@ -116,6 +116,9 @@ const SIGNING_KEY: &str = "pki/tokens.pem";
 
 /// The private key that signs tokens, in PEM; made once per cluster.
 pub fn signing_key(layout: &Layout) -> Result<String> {
+    // Stories ask for it at once on a fresh cluster; two keys would make one half of them strangers to the other.
+    static MAKING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _making = MAKING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let file = layout.at(SIGNING_KEY);
     if !file.exists() {
         let key = run(&mut command(
