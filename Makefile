@@ -74,6 +74,7 @@ toolchain:
 	@find "$(CACHE)/target" -mindepth 1 -maxdepth 1 -type d -mtime +14 -exec rm -rf {} + 2>/dev/null || true
 
 deny: $(DENY)
+# Unoptimised: it runs for a second, and is built once per machine.
 $(DENY):
-	cargo install cargo-deny --version $(DENY_VERSION) --locked --root "$(CACHE)/cargo-deny-$(DENY_VERSION)" \
+	cargo install cargo-deny --version $(DENY_VERSION) --locked --debug --root "$(CACHE)/cargo-deny-$(DENY_VERSION)" \
 		--target-dir "$(CARGO_TARGET_DIR)/cargo-deny"
