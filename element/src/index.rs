@@ -262,14 +262,15 @@ impl Index {
             .last()
             .filter(|_| more)
             .map(|last| search.cursor_after(last).to_string());
-        let total = total
+        let counted: u64 = total
             .first()
             .map(|text| serde_json::from_str(text))
             .transpose()?
             .unwrap_or(0);
         Ok(Page {
             items,
-            total,
+            total: counted.min(search::MAX_TOTAL),
+            total_exact: counted <= search::MAX_TOTAL,
             next_cursor,
         })
     }

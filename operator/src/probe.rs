@@ -1,16 +1,20 @@
-//! The elements' own API, as the operator reads it: `GET /api/v1/info`, now and then, never inside a reconcile.
+//! The elements' own API, as the operator uses it: `GET /api/v1/info`, now and then, and `POST /api/v1/mode/transition` when the
+//! answer is behind the spec. Never inside a reconcile.
 //!
-//! A reconcile takes the last answer; asking happens beside it, and a new answer brings the next reconcile.
+//! A reconcile takes the last answer; asking happens beside it, and a new answer brings the next reconcile. The mode also reaches
+//! the element by its mounted file; the request only saves the wait for that.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use artstore_crds::StorageElement;
-use element_api::Info;
+use element_api::{Info, Mode};
 use futures::channel::mpsc::UnboundedSender;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::runtime::reflector::ObjectRef;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
 
 use crate::clock::Clock;
 use crate::telemetry::Chain;
@@ -43,6 +47,19 @@ pub struct Target {
     pub uid: String,
     /// `http://ADDRESS:PORT`.
     pub url: String,
+    /// The mode it should be in; `None` leaves it as it is.
+    pub wish: Option<ModeWish>,
+}
+
+/// A mode an element is asked to take.
+#[derive(Clone, Debug)]
+pub struct ModeWish {
+    /// The mode.
+    pub mode: Mode,
+    /// The generation that asks for it; an element that has seen it is not asked.
+    pub generation: i64,
+    /// The element's admin token.
+    pub token: SecretString,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +139,7 @@ impl Probe {
     fn ask(&self, target: Target) {
         let (http, known, ask_again) = (self.http.clone(), Arc::clone(&self.known), self.ask_again.clone());
         tokio::spawn(async move {
-            let answer = match info(&http, &target.url).await {
+            let answer = match converse(&http, &target).await {
                 Ok(info) => Answer::Said(Arc::new(info)),
                 Err(error) => {
                     let (namespace, name) = (&target.namespace, &target.name);
@@ -154,6 +171,33 @@ fn lock(all: &All) -> MutexGuard<'_, HashMap<(String, String), Known>> {
     all.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What the element says, after it was asked for another mode if it is behind the wish. A refusal shows in what it then says.
+async fn converse(http: &reqwest::Client, target: &Target) -> Result<Info, ProbeError> {
+    let said = info(http, &target.url).await?;
+    let Some(wish) = target
+        .wish
+        .as_ref()
+        .filter(|wish| said.mode_generation < wish.generation)
+    else {
+        return Ok(said);
+    };
+    let asked = http
+        .post(format!("{}/api/v1/mode/transition", target.url))
+        .bearer_auth(wish.token.expose_secret())
+        .json(&json!({"target_mode": wish.mode, "generation": wish.generation}))
+        .send()
+        .await;
+    let (namespace, name, mode) = (&target.namespace, &target.name, wish.mode);
+    match asked.and_then(reqwest::Response::error_for_status) {
+        Ok(_) => tracing::info!(namespace, name, %mode, "element was asked for its mode"),
+        Err(error) => {
+            tracing::debug!(namespace, name, %mode, error = %Chain(&error), "element does not take the mode");
+            return Ok(said);
+        }
+    }
+    info(http, &target.url).await
+}
+
 async fn info(http: &reqwest::Client, url: &str) -> Result<Info, ProbeError> {
     let mut response = http
         .get(format!("{url}/api/v1/info"))
@@ -178,10 +222,12 @@ mod tests {
     use futures::StreamExt;
     use futures::channel::mpsc::{UnboundedReceiver, unbounded};
     use serde_json::{Value, json};
-    use wiremock::matchers::path;
+    use wiremock::matchers::{bearer_token, body_json, method, path};
     use wiremock::{Mock, MockServer, ResponseTemplate};
 
-    use super::{Answer, ObjectRef, Probe, StorageElement, Target};
+    use element_api::Mode;
+
+    use super::{Answer, ModeWish, ObjectRef, Probe, StorageElement, Target};
     use crate::clock::SystemClock;
 
     const FRESH: Duration = Duration::from_secs(3600);
@@ -214,6 +260,7 @@ mod tests {
 
     fn target(server: &MockServer, uid: &str) -> Target {
         Target {
+            wish: None,
             namespace: "n".to_owned(),
             name: "a".to_owned(),
             uid: uid.to_owned(),
@@ -241,6 +288,70 @@ mod tests {
         probe.look(target(&server, "old"), FRESH);
         asked.next().await.unwrap();
         assert_eq!(probe.look(target(&server, "new"), FRESH), Answer::Asking);
+    }
+
+    /// What the probe makes of an element in mode ro, generation 4, that gives `answer` to a wish for mode ar.
+    async fn wished(generation: i64, answer: ResponseTemplate) -> (Answer, usize) {
+        let server = MockServer::start().await;
+        Mock::given(path("/api/v1/info"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(info()))
+            .up_to_n_times(1)
+            .mount(&server)
+            .await;
+        let mut changed = info();
+        changed["mode"] = json!("ar");
+        changed["mode_generation"] = json!(generation);
+        Mock::given(path("/api/v1/info"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(changed))
+            .mount(&server)
+            .await;
+        Mock::given(method("POST"))
+            .and(path("/api/v1/mode/transition"))
+            .and(bearer_token("its token"))
+            .and(body_json(json!({"target_mode": "ar", "generation": generation})))
+            .respond_with(answer)
+            .mount(&server)
+            .await;
+        let (probe, mut asked) = probe();
+        let mut target = target(&server, "u");
+        target.wish = Some(ModeWish {
+            mode: Mode::Ar,
+            generation,
+            token: "its token".to_owned().into(),
+        });
+        probe.look(target.clone(), FRESH);
+        asked.next().await.unwrap();
+        let requests = server.received_requests().await.unwrap();
+        let posts = requests
+            .iter()
+            .filter(|request| request.method.as_str() == "POST")
+            .count();
+        (probe.look(target, FRESH), posts)
+    }
+
+    fn mode_said(answer: Answer) -> Mode {
+        match answer {
+            Answer::Said(info) => info.mode,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn element_behind_the_wish_is_asked_at_once() {
+        let (answer, posts) = wished(5, ResponseTemplate::new(200)).await;
+        assert_eq!((mode_said(answer), posts), (Mode::Ar, 1));
+    }
+
+    #[tokio::test]
+    async fn element_that_has_seen_the_wish_is_left_alone() {
+        let (answer, posts) = wished(4, ResponseTemplate::new(200)).await;
+        assert_eq!((mode_said(answer), posts), (Mode::Ro, 0));
+    }
+
+    #[tokio::test]
+    async fn element_that_refuses_the_wish_is_no_silent_one() {
+        let (answer, posts) = wished(5, ResponseTemplate::new(409)).await;
+        assert_eq!((mode_said(answer), posts), (Mode::Ro, 1));
     }
 
     #[tokio::test]

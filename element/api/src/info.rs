@@ -44,9 +44,21 @@ pub struct Info {
 pub struct Page {
     /// The files of this page, in the order asked for.
     pub items: Vec<FileMetadata>,
-    /// How many files match in all.
+    /// How many files match in all; at least so many where `total_exact` is false.
     pub total: u64,
+    /// Whether `total` is exact. Absent means yes: only past ten thousand matches the rest is not counted.
+    #[serde(default = "exact", skip_serializing_if = "is_exact")]
+    pub total_exact: bool,
     /// What to pass as `cursor` for the next page; absent on the last one.
     #[serde(default)]
     pub next_cursor: Option<String>,
+}
+
+const fn exact() -> bool {
+    true
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+const fn is_exact(exact: &bool) -> bool {
+    *exact
 }

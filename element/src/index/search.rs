@@ -14,6 +14,9 @@ use uuid::Uuid;
 
 use super::sql::{Dialect, Parameter, Sql, Statement, time_text};
 
+/// Matches counted at the most: a page must not cost more the more files there are.
+pub(super) const MAX_TOTAL: u64 = 10_000;
+
 /// What a list is ordered by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -160,11 +163,12 @@ impl Search {
         }
     }
 
-    /// The statement of the page, one row longer than the limit, and the one that counts all that match.
+    /// The statement of the page, one row longer than the limit, and the one that counts what matches, up to one more than
+    /// [`MAX_TOTAL`].
     pub(super) fn statements(&self, sql: &Sql) -> (Statement, Statement) {
         let mut clauses = Clauses::new(sql);
         self.filter(&mut clauses);
-        let count = sql.count_files(&clauses.text(), clauses.parameters.clone());
+        let count = sql.count_files(&clauses.text(), clauses.parameters.clone(), MAX_TOTAL + 1);
         let column = self.sort.column();
         if let Some(cursor) = &self.cursor {
             let comparison = if self.descending { "<" } else { ">" };

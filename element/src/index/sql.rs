@@ -227,9 +227,11 @@ impl Sql {
         )
     }
 
-    pub(super) fn count_files(&self, clauses: &str, parameters: Vec<Parameter>) -> Statement {
+    /// Counts files, up to `limit`.
+    pub(super) fn count_files(&self, clauses: &str, parameters: Vec<Parameter>, limit: u64) -> Statement {
+        let counted = format!("SELECT 1 FROM {} {clauses} LIMIT {limit}", self.files);
         Statement::new(
-            format!("SELECT CAST(count(*) AS TEXT) FROM {} {clauses}", self.files),
+            format!("SELECT CAST(count(*) AS TEXT) FROM ({counted}) AS counted"),
             parameters,
         )
     }

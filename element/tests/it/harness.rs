@@ -101,6 +101,8 @@ impl Setup {
             .args(words)
             .env_clear()
             .envs(&self.variables)
+            // Where a measurement of coverage wants its counters.
+            .envs(std::env::var_os("LLVM_PROFILE_FILE").map(|file| ("LLVM_PROFILE_FILE", file)))
             .current_dir(self.folder.path());
         command
             .stdin(Stdio::null())

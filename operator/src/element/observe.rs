@@ -11,10 +11,11 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Servi
 use kube::ResourceExt;
 
 use super::resolve::{Resolved, resolve};
+use super::validate::{self, TOKEN};
 use super::{HTTP_PORT, mode_generation};
 use crate::context::{Context, Recollection};
 use crate::name::{self, FINALIZER, FORCE_FINALIZE};
-use crate::probe::{Answer, Target};
+use crate::probe::{Answer, ModeWish, Target};
 
 /// An element and all that concerns it, at one moment.
 pub(crate) struct Observed {
@@ -119,11 +120,25 @@ fn ask(context: &Context, observed: &Observed) -> Answer {
                 name: observed.name.clone(),
                 uid: observed.uid.clone(),
                 url: format!("http://{address}:{HTTP_PORT}"),
+                wish: wish(observed),
             };
             context.probe.look(target, pace(context, observed))
         }
         _ => Answer::default(),
     }
+}
+
+/// The mode the spec asks for, with the element's own admin token.
+fn wish(observed: &Observed) -> Option<ModeWish> {
+    if observed.is_paused() {
+        return None;
+    }
+    let token = validate::value(observed.children.admin_secret.as_deref()?, TOKEN)?;
+    Some(ModeWish {
+        mode: observed.element.spec.mode,
+        generation: mode_generation(&observed.element),
+        token: validate::text(token).into(),
+    })
 }
 
 /// How old an answer may be: less while the mode is not confirmed.

@@ -168,6 +168,30 @@ async fn pages_cover_everything_once_in_every_order() {
 }
 
 #[tokio::test]
+async fn total_is_exact_up_to_ten_thousand_matches() {
+    for database in TestDatabase::both().await {
+        let index = database.migrated().await;
+        index.shadow_create().await.unwrap();
+        let files: Vec<_> = (1..=10_001).map(file).collect();
+        for batch in files.chunks(2_000) {
+            index.shadow_fill(batch, &[]).await.unwrap();
+        }
+        index.shadow_swap().await.unwrap();
+        let mut search = Search {
+            limit: 1,
+            ..Search::default()
+        };
+        let page = index.search(&search).await.unwrap();
+        assert_eq!((page.total, page.total_exact), (10_000, false));
+        search.created_after = Some(file(2).created_at);
+        let page = index.search(&search).await.unwrap();
+        assert_eq!((page.total, page.total_exact), (10_000, true));
+        index.close().await;
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
 async fn cursor_stays_valid_while_files_come_and_go() {
     for database in TestDatabase::both().await {
         let index = database.migrated().await;

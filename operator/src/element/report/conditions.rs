@@ -247,7 +247,7 @@ fn mode(facts: &Facts<'_>) -> State {
         _ => state(
             FALSE,
             Reason::Unconfirmed,
-            format!("the element is in mode {has} and reads mode {wanted} when its volume is next updated"),
+            format!("the element is in mode {has} and is asked for mode {wanted}"),
         ),
     }
 }
