@@ -1,12 +1,13 @@
 //! Capacity: what the element may still take. Bytes are reserved before they are written, so that uploads running side by side
 //! cannot fill the volume together.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use element_api::{Capacity, CapacityStatus};
 
-use crate::store::{LocalStore, Space};
+use crate::store::{Space, Store};
 
 /// There is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,7 +22,7 @@ pub struct Full {
 /// Counts what files take and what uploads have reserved; clones share the counts.
 #[derive(Clone)]
 pub struct Accounts {
-    store: LocalStore,
+    store: Arc<dyn Store>,
     max_size: Option<u64>,
     counts: Arc<Counts>,
 }
@@ -32,6 +33,8 @@ struct Counts {
     reserved: AtomicU64,
     /// The part of `reserved` that is on disk already, and so missing from the volume's free bytes.
     written: AtomicU64,
+    /// When `used` was last counted in the database.
+    counted: Mutex<Option<Instant>>,
 }
 
 /// Bytes set aside for one upload, given back when dropped.
@@ -43,7 +46,7 @@ pub struct Reservation {
 
 impl Accounts {
     /// An element whose files take `used` bytes, and may take `max_size` where that is set.
-    pub fn new(store: LocalStore, max_size: Option<u64>, used: u64) -> Self {
+    pub fn new(store: Arc<dyn Store>, max_size: Option<u64>, used: u64) -> Self {
         let counts = Counts {
             used: AtomicU64::new(used),
             ..Counts::default()
@@ -95,9 +98,16 @@ impl Accounts {
         subtract(&self.counts.used, bytes);
     }
 
-    /// Files take `bytes` in all: what a rebuild counted.
+    /// Files take `bytes` in all, as the database counts.
     pub fn set_used(&self, bytes: u64) {
         self.counts.used.store(bytes, Ordering::Release);
+        *self.counts.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether the database was last asked longer ago than `age`.
+    pub fn is_older_than(&self, age: Duration) -> bool {
+        let counted = *self.counts.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.is_none_or(|counted| counted.elapsed() >= age)
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod args;
 mod database;
 pub(crate) mod environment;
 mod error;
+mod store;
 pub(crate) mod value;
 
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ pub(crate) use self::error::ConfigError;
 use self::value::{Value, secret};
 use crate::auth::keys::{PublicKey, public_keys};
 use crate::cli::ServeArgs;
+use crate::store::StoreConfig;
 
 const DEFAULT_PORT: u16 = 8010;
 const DEFAULT_REDIS_PORT: u16 = 6379;
@@ -61,7 +63,9 @@ pub(crate) struct TokenRules {
 #[derive(Clone, Debug)]
 pub(crate) struct ElementConfig {
     pub(crate) id: String,
+    /// The storage folder, or with a bucket the folder for what is this server's own.
     pub(crate) root: PathBuf,
+    pub(crate) store: StoreConfig,
 }
 
 /// How much the element keeps and how clients reach it.
@@ -107,6 +111,7 @@ impl Config {
                 why,
             });
         }
+        element.check(&database)?;
         let (keys, tokens) = read_tokens(args.tokens, args.dev)?;
         let ServerArgs {
             server_host,
@@ -147,27 +152,29 @@ impl Config {
 
 impl ElementConfig {
     pub(crate) fn read(args: ElementArgs) -> Result<Self, ConfigError> {
-        match Value::new("STORAGE_TYPE", args.storage_type)?.or("local").as_str() {
-            "local" => {}
-            "s3" => {
-                let why = "use STORAGE_TYPE=local";
-                return Err(ConfigError::Unsupported {
-                    variable: "STORAGE_TYPE=s3".to_owned(),
-                    why,
-                });
-            }
-            other => return Err(Value::invalid("STORAGE_TYPE", other, "use local")),
-        }
-        let id = Value::new("STORAGE_ELEMENT_ID", args.storage_element_id)?.or("01");
+        let id = Value::new("STORAGE_ELEMENT_ID", args.storage_element_id.clone())?.or("01");
         let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.');
         if id.len() > MAX_ELEMENT_ID || !id.chars().all(plain) {
             let why = format!("use at most {MAX_ELEMENT_ID} letters, digits, '-', '_' and '.'");
             return Err(Value::invalid("STORAGE_ELEMENT_ID", &id, why));
         }
-        let root = Value::new("STORAGE_LOCAL_BASE_PATH", args.storage_local_base_path)?.or("./.data/storage");
+        let root = Value::new("STORAGE_LOCAL_BASE_PATH", args.storage_local_base_path.clone())?.or("./.data/storage");
+        let root = PathBuf::from(root);
         Ok(Self {
+            store: store::read(args, &id, &root)?,
             id,
-            root: PathBuf::from(root),
+            root,
+        })
+    }
+
+    /// Refuses an embedded database where other servers could not reach it.
+    pub(crate) fn check(&self, database: &DatabaseConfig) -> Result<(), ConfigError> {
+        if !self.store.is_shared() || matches!(database, DatabaseConfig::Postgres { .. }) {
+            return Ok(());
+        }
+        Err(ConfigError::Missing {
+            variable: "DB_HOST",
+            why: "a store that several servers may use (STORAGE_TYPE=s3, STORAGE_SHARED=true) needs a PostgreSQL server",
         })
     }
 

@@ -7,38 +7,40 @@ mod delete;
 mod error;
 mod read;
 mod rebuild;
+mod recovery;
+mod turn;
 mod unsettled;
 mod update;
 mod upload;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use element_api::{Capacity, FileMetadata, Page};
-use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{Mutex, MutexGuard, RwLock, Semaphore};
+use jiff::SignedDuration;
+use tokio::sync::{Mutex, RwLock, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 pub use self::error::{FileError, OpenError, RebuildError};
 pub use self::read::Content;
+use self::turn::Turns;
 use self::unsettled::{Bytes, Unsettled};
 pub use self::update::{Patch, RevisionMatch};
 pub use self::upload::{Author, Details, Stored, Upload};
 use crate::capacity::Accounts;
 use crate::durable;
-use crate::index::{Index, IndexError, Search};
-use crate::store::LocalStore;
-use crate::wal::recover::{self, RecoverError, Recovered, Recoveries};
-use crate::wal::{OperationType, Wal, WalRecord};
+use crate::index::{Index, IndexError, Lease, Search, Sharing};
+use crate::store::{Fence, Store, StoreConfig};
+use crate::wal::recover::Recoveries;
+use crate::wal::{Instance, OperationType, Wal, WalRecord};
 
 /// What an element's files are kept with.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The storage folder.
-    pub root: PathBuf,
+    /// Where they are kept.
+    pub store: StoreConfig,
     /// Bytes all files together may take; the volume's size when unset.
     pub max_size: Option<u64>,
     /// Bytes one file may take.
@@ -55,11 +57,12 @@ pub struct Files {
 
 struct Inner {
     settings: Settings,
-    store: LocalStore,
+    store: Arc<dyn Store>,
     index: Index,
     wal: Wal,
     accounts: Accounts,
-    turns: Vec<Mutex<()>>,
+    instance: Instance,
+    turns: Turns,
     unsettled: Unsettled,
     recoveries: Recoveries,
     /// Held shared by whatever changes a file, exclusively while a rebuild swaps tables.
@@ -71,9 +74,6 @@ struct Inner {
     stopping: CancellationToken,
 }
 
-/// Files that share a turn wait for each other without need; with this many that is rare.
-const TURNS: usize = 256;
-
 /// Uploads that run at once; each takes up to a megabyte of memory.
 const MAX_UPLOADS: usize = 256;
 
@@ -81,48 +81,57 @@ const MAX_UPLOADS: usize = 256;
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 const PRUNE_INTERVAL: Duration = Duration::from_secs(600);
 
+/// How often servers that share a store look for what others left, and count what others stored.
+const OTHERS_INTERVAL: Duration = Duration::from_secs(5);
+
 /// How long settled log entries are kept, for whoever looks into what happened.
 const KEEP_LOG: SignedDuration = SignedDuration::from_hours(24);
 
 impl Files {
-    /// Takes the storage folder, finishes or undoes what a crash left, and rebuilds a database that came up empty over files.
+    /// Takes the store, finishes or undoes what a crash left, and rebuilds a database that came up empty over files.
     ///
     /// # Errors
-    /// When the folder is in use or unusable, or the database is away.
+    /// When the store is in use or unusable, or the database is away.
     pub async fn open(settings: Settings, index: Index) -> Result<Self, OpenError> {
-        let store = LocalStore::open(settings.root.clone()).await?;
-        let pending = index.pending().await?;
-        let recoveries = Recoveries::default();
-        for record in &pending {
-            let outcome =
-                recover::settle(&store, &Wal::new(index.clone(), settings.instance_id.clone()), record).await?;
-            recoveries.note(record, outcome);
-        }
-        let swept = store.sweep().await.map_err(OpenError::Sweep)?;
-        if !pending.is_empty() || swept > 0 {
-            tracing::info!(
-                entries = pending.len(),
-                temporary_files = swept,
-                "recovered the write-ahead log"
-            );
-        }
-        let stats = index.stats().await?;
-        let files = Self::assemble(settings, store, index, stats.bytes, recoveries);
-        if stats.files == 0 && !files.inner.store.is_empty().await.map_err(OpenError::Sweep)? {
-            tracing::warn!("the database is empty but the storage folder holds files: rebuilding the database");
-            files.rebuild().await?;
+        let (sharing, fence) = if settings.store.is_shared() {
+            (Sharing::WithOthers, Fence::shut())
+        } else {
+            (Sharing::Alone, Fence::none())
+        };
+        let store = settings.store.open(settings.max_file_size, fence.clone()).await?;
+        let instance = Instance::register(index.clone(), settings.instance_id.clone(), sharing, fence).await?;
+        let files = Self::assemble(settings, store, index, instance);
+        if let Err(error) = files.start().await {
+            files.inner.instance.leave().await;
+            return Err(error);
         }
         files.inner.tasks.spawn(look_after(Arc::clone(&files.inner)));
         Ok(files)
     }
 
-    fn assemble(settings: Settings, store: LocalStore, index: Index, used: u64, recoveries: Recoveries) -> Self {
+    async fn start(&self) -> Result<(), OpenError> {
+        let inner = &self.inner;
+        let recovered = inner.recover_left_over().await?;
+        let swept = sweep(inner.store.as_ref(), &inner.index).await?;
+        if recovered > 0 || swept > 0 {
+            tracing::info!(entries = recovered, leftovers = swept, "recovered the write-ahead log");
+        }
+        let stats = inner.index.stats().await?;
+        inner.accounts.set_used(stats.bytes);
+        if stats.files == 0 && !inner.store.is_empty().await.map_err(OpenError::Sweep)? {
+            tracing::warn!("the database is empty but the store holds files: rebuilding the database");
+            self.rebuild().await?;
+        }
+        Ok(())
+    }
+
+    fn assemble(settings: Settings, store: Arc<dyn Store>, index: Index, instance: Instance) -> Self {
         let inner = Inner {
             wal: Wal::new(index.clone(), settings.instance_id.clone()),
-            accounts: Accounts::new(store.clone(), settings.max_size, used),
-            turns: std::iter::repeat_with(Mutex::default).take(TURNS).collect(),
+            accounts: Accounts::new(Arc::clone(&store), settings.max_size, 0),
+            turns: Turns::default(),
             unsettled: Unsettled::default(),
-            recoveries,
+            recoveries: Recoveries::default(),
             gate: RwLock::default(),
             rebuilding: Mutex::default(),
             uploads: Arc::new(Semaphore::new(MAX_UPLOADS)),
@@ -131,6 +140,7 @@ impl Files {
             settings,
             store,
             index,
+            instance,
         };
         Self { inner: Arc::new(inner) }
     }
@@ -161,6 +171,19 @@ impl Files {
         &self.inner.recoveries
     }
 
+    /// The kind of storage: `local` or `s3`.
+    pub fn storage_type(&self) -> &'static str {
+        self.inner.store.kind()
+    }
+
+    /// Holds a name among all servers of this element, so that a job of theirs runs once at a time. None while another has it.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn lease(&self, name: &str) -> Result<Option<Lease>, FileError> {
+        Ok(self.inner.instance.lease(name).await?)
+    }
+
     /// The element's database.
     pub fn index(&self) -> &Index {
         &self.inner.index
@@ -184,25 +207,37 @@ impl Files {
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
         self.inner.retry_unsettled().await;
+        self.inner.instance.leave().await;
         self.inner.index.close().await;
     }
 }
 
 impl Inner {
-    /// Waits until nobody else changes the file.
-    async fn turn(&self, id: Uuid) -> Option<MutexGuard<'_, ()>> {
-        let turn = usize::try_from(id.as_u128() % (TURNS as u128)).unwrap_or_default();
-        match self.turns.get(turn) {
-            Some(turn) => Some(turn.lock().await),
-            None => None,
-        }
-    }
-
     /// Ends an operation's entry; when the database is away that is done later, and until then the attr file answers for it.
-    async fn settle_or_keep(&self, record: WalRecord, settling: impl Future<Output = Result<(), IndexError>>) {
-        if let Err(error) = settling.await {
-            tracing::warn!(transaction_id = %record.transaction_id, error = %Chain(&error), "settling a log entry is put off");
-            self.unsettled.keep(record, Bytes::AsCounted);
+    ///
+    /// # Errors
+    /// When another server took the operation over: what it left of the file is looked at again, and nobody is told of success.
+    async fn settle_or_keep(
+        &self,
+        record: WalRecord,
+        settling: impl Future<Output = Result<(), IndexError>>,
+    ) -> Result<(), FileError> {
+        match settling.await {
+            Ok(()) => Ok(()),
+            Err(IndexError::Fenced) => {
+                if let Some(id) = record.file_id {
+                    let again = self
+                        .wal
+                        .record(record.operation_type, id, &record.operation_data.storage_path);
+                    self.unsettled.keep(again, Bytes::AsCounted);
+                }
+                Err(IndexError::Fenced.into())
+            }
+            Err(error) => {
+                tracing::warn!(transaction_id = %record.transaction_id, error = %Chain(&error), "settling a log entry is put off");
+                self.unsettled.keep(record, Bytes::AsCounted);
+                Ok(())
+            }
         }
     }
 
@@ -215,48 +250,36 @@ impl Inner {
         }
         Ok(record)
     }
+}
 
-    /// Tries again to settle what the database could not take before.
-    async fn retry_unsettled(&self) {
-        for (record, bytes) in self.unsettled.all() {
-            // After a failed flush nobody knows what the disk holds; the next start looks again.
-            if durable::flush_failed() {
-                return;
-            }
-            let _gate = self.gate.read().await;
-            let _turn = match record.file_id {
-                Some(id) => self.turn(id).await,
-                None => None,
-            };
-            match recover::settle(&self.store, &self.wal, &record).await {
-                Ok(outcome) => {
-                    self.recoveries.note(&record, outcome);
-                    match (bytes, outcome) {
-                        (Bytes::ReleaseIfUndone(bytes), Recovered::Undone) => self.accounts.release(bytes),
-                        (Bytes::SpendIfRedone(bytes), Recovered::Redone) => self.accounts.spend(bytes),
-                        _ => {}
-                    }
-                    self.unsettled.forget(&record);
-                }
-                Err(RecoverError::Index(error @ (IndexError::Unavailable(_) | IndexError::Stopped))) => {
-                    tracing::debug!(error = %Chain(&error), "the database does not take log entries yet");
-                    return;
-                }
-                Err(error) => tracing::warn!(error = %Chain(&error), "a log entry cannot be settled yet"),
-            }
-        }
+/// Removes what uploads left that are not running any more, and answers how much that was.
+async fn sweep(store: &dyn Store, index: &Index) -> Result<usize, OpenError> {
+    let mut left = store.leftovers().await.map_err(OpenError::Sweep)?;
+    if !left.is_empty() {
+        // Looked at afterwards: an entry is written before anything of its upload is kept.
+        let running = index.pending().await?;
+        left.retain(|left| {
+            let is_owner = |record: &WalRecord| left.belongs_to(record.transaction_id, record.operation_data.planned());
+            !running.iter().any(is_owner)
+        });
     }
+    for left in &left {
+        store.clear(left).await.map_err(OpenError::Sweep)?;
+    }
+    Ok(left.len())
 }
 
 async fn look_after(inner: Arc<Inner>) {
     let mut retry = tokio::time::interval(RETRY_INTERVAL);
     let mut prune = tokio::time::interval(PRUNE_INTERVAL);
+    let mut others = tokio::time::interval(OTHERS_INTERVAL);
     loop {
         tokio::select! {
             () = inner.stopping.cancelled() => return,
             _ = retry.tick() => inner.retry_unsettled().await,
+            _ = others.tick(), if !inner.instance.is_alone() => inner.look_after_others().await,
             _ = prune.tick() => {
-                if let Err(error) = inner.index.prune_log(Timestamp::now() - KEEP_LOG).await {
+                if let Err(error) = inner.prune().await {
                     tracing::warn!(error = %Chain(&error), "failed to prune the write-ahead log");
                 }
             }

@@ -4,6 +4,7 @@
 //! is one text for both databases (`sql`), every change goes through one writer that shares commits (`writer`), and the two
 //! backends only open pools and run statements.
 
+mod lease;
 mod migrate;
 mod postgres;
 mod search;
@@ -21,6 +22,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
 
+pub use self::lease::{INSTANCE_TTL, Lease, Sharing};
 pub use self::migrate::MigrationStatus;
 pub use self::search::Search;
 #[cfg(test)]
@@ -49,6 +51,9 @@ pub enum IndexError {
     /// The schema could not be brought up or down.
     #[error("failed to migrate the database")]
     Migration(#[source] Arc<sqlx::migrate::MigrateError>),
+    /// Another server took a log entry over: what it is about must not be acknowledged.
+    #[error("another server has taken the operation over")]
+    Fenced,
     /// The writer is gone: the element is stopping.
     #[error("the element is stopping")]
     Stopped,
@@ -148,7 +153,7 @@ impl FromStr for TablePrefix {
 
 /// What a database must do for us; everything else is text in [`sql`].
 trait Backend: Send + Sync {
-    /// Runs the statements in one transaction.
+    /// Runs the statements in one transaction; [`sqlx::Error::RowNotFound`] when one did not touch what it must.
     fn transact<'a>(&'a self, statements: &'a [Statement]) -> BoxFuture<'a, Result<(), sqlx::Error>>;
     /// The first column of every row, which is always JSON text.
     fn fetch<'a>(&'a self, statement: &'a Statement) -> BoxFuture<'a, Result<Vec<String>, sqlx::Error>>;

@@ -153,6 +153,7 @@ pub(crate) async fn migrate(args: MigrateArgs, environment: &Environment) -> Res
     telemetry::init(LogConfig::read(args.logs, LogFormat::Text)?);
     let element = ElementConfig::read(args.element)?;
     let database = DatabaseConfig::read(args.database, &element.id, environment)?;
+    element.check(&database)?;
     if matches!(database, DatabaseConfig::Embedded { .. }) {
         create(&element.own_folder())?;
     }
@@ -171,6 +172,7 @@ pub(crate) async fn rebuild(args: RebuildArgs, environment: &Environment) -> Res
     telemetry::init(LogConfig::read(args.logs, LogFormat::Text)?);
     let element = ElementConfig::read(args.element)?;
     let database = DatabaseConfig::read(args.database, &element.id, environment)?;
+    element.check(&database)?;
     let storage = StorageConfig::read(args.storage)?;
     create(&element.own_folder())?;
     let files = open(&element, &storage, &database).await?.files;
@@ -238,7 +240,7 @@ async fn open_patiently(element: &ElementConfig, storage: &StorageConfig, databa
 async fn open(element: &ElementConfig, storage: &StorageConfig, database: &DatabaseConfig) -> Result<Opened> {
     let index = Index::open(database, &element.root).context("failed to set up the database")?;
     let settings = Settings {
-        root: element.root.clone(),
+        store: element.store.clone(),
         max_size: storage.max_size,
         max_file_size: storage.max_file_size,
         instance_id: format!("{}/{}", element.id, Uuid::now_v7()),

@@ -16,6 +16,7 @@
 //! attr file, flushes, removes the content, flushes, and then the row. So one rule recovers all three: *attr file present, put
 //! its row; absent, remove the content and the row*. Doing it twice changes nothing, so recovery may itself be killed.
 
+mod instance;
 mod record;
 pub mod recover;
 
@@ -25,6 +26,7 @@ use uuid::Uuid;
 use crate::attr::whole_microseconds;
 use crate::index::{Change, FileChange, Index, IndexError};
 
+pub use self::instance::Instance;
 pub use self::record::{OperationData, OperationType, Status, WalRecord};
 
 /// Writes log entries in the name of one running server.
@@ -49,6 +51,7 @@ impl Wal {
             file_id: Some(file_id),
             operation_data: OperationData {
                 storage_path: storage_path.to_owned(),
+                planned_path: None,
             },
             instance_id: self.instance_id.clone(),
             error_message: None,

@@ -49,12 +49,38 @@ pub(crate) struct ElementArgs {
     /// The element's identity [default: 01].
     #[arg(long, env = "STORAGE_ELEMENT_ID", value_name = "ID")]
     pub(crate) storage_element_id: Option<String>,
-    /// The kind of storage: local [default: local].
+    /// The kind of storage: local or s3 [default: local].
     #[arg(long, env = "STORAGE_TYPE", value_name = "KIND")]
     pub(crate) storage_type: Option<String>,
-    /// The folder that holds the files [default: ./.data/storage].
+    /// The folder that holds the files, with s3 only what is this server's own [default: ./.data/storage].
     #[arg(long, env = "STORAGE_LOCAL_BASE_PATH", value_name = "PATH")]
     pub(crate) storage_local_base_path: Option<String>,
+    /// Whether several servers share the folder, as on a ReadWriteMany volume; needs DB_HOST [default: false].
+    #[arg(long, env = "STORAGE_SHARED", value_name = "BOOL")]
+    pub(crate) storage_shared: Option<String>,
+    /// The S3 server, `https://host:port` [default: Amazon's of the region].
+    #[arg(long, env = "STORAGE_S3_ENDPOINT_URL", value_name = "URL")]
+    pub(crate) storage_s3_endpoint_url: Option<String>,
+    /// The bucket. It must exist.
+    #[arg(long, env = "STORAGE_S3_BUCKET_NAME", value_name = "NAME")]
+    pub(crate) storage_s3_bucket_name: Option<String>,
+    /// The bucket's region [default: us-east-1].
+    #[arg(long, env = "STORAGE_S3_REGION", value_name = "NAME")]
+    pub(crate) storage_s3_region: Option<String>,
+    /// The folder in the bucket that holds the files [default: storage_elem_ID].
+    #[arg(long, env = "STORAGE_S3_APP_FOLDER", value_name = "PATH")]
+    pub(crate) storage_s3_app_folder: Option<String>,
+    /// The name of the key pair that may use the bucket.
+    #[arg(long, env = "STORAGE_S3_ACCESS_KEY_ID", value_name = "TEXT", hide_env_values = true)]
+    pub(crate) storage_s3_access_key_id: Option<String>,
+    /// Its secret; prefer the variable, since other processes can read flags.
+    #[arg(
+        long,
+        env = "STORAGE_S3_SECRET_ACCESS_KEY",
+        value_name = "TEXT",
+        hide_env_values = true
+    )]
+    pub(crate) storage_s3_secret_access_key: Option<String>,
 }
 
 /// How much it keeps, and what it tells clients of itself.

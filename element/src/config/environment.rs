@@ -15,10 +15,9 @@ const OURS: [&str; 7] = ["DB_", "JWT_", "STORAGE_", "REDIS_", "UPLOAD_", "SERVER
 const SHARED: [&str; 4] = ["APP_", "ADMIN_", "LOG_", "HEALTH_"];
 
 /// Variables of the contract this version does not act on. Ignoring one would be worse than stopping.
-const LATER: [(&str, &str); 4] = [
+const LATER: [(&str, &str); 3] = [
     ("SERVER_TLS_", "let a proxy end TLS, or leave it out"),
     ("JWT_JWKS_URL", "use JWT_PUBLIC_KEY_PATH"),
-    ("STORAGE_S3_", "use STORAGE_TYPE=local"),
     ("DB_SSL_CLIENT_", "client certificates are not used"),
 ];
 
@@ -186,7 +185,7 @@ mod tests {
 
     #[test]
     fn unsupported_variable_is_refused_by_name() {
-        for name in ["JWT_JWKS_URL", "SERVER_TLS_CERT_PATH", "STORAGE_S3_BUCKET_NAME"] {
+        for name in ["JWT_JWKS_URL", "SERVER_TLS_CERT_PATH"] {
             let message = check(&[(name, "x")]).unwrap_err();
             assert!(message.contains(name) && message.contains("not supported"), "{message}");
         }

@@ -55,7 +55,6 @@ fn bad_values_name_their_variable() {
         ("--app-mode", "readonly", "APP_MODE"),
         ("--app-mode", "", "APP_MODE"),
         ("--storage-type", "nfs", "STORAGE_TYPE"),
-        ("--storage-type", "s3", "STORAGE_TYPE"),
         ("--storage-max-size", "lots", "STORAGE_MAX_SIZE"),
         ("--upload-max-file-size", "-1", "UPLOAD_MAX_FILE_SIZE"),
         ("--storage-priority", "high", "STORAGE_PRIORITY"),

@@ -31,7 +31,7 @@ impl Files {
 impl Inner {
     async fn delete(&self, id: Uuid, expected: Option<RevisionMatch>) -> Result<(), FileError> {
         let _gate = self.gate.read().await;
-        let _turn = self.turn(id).await;
+        let _turn = self.turn(id).await?;
         let known = self.find(id).await?;
         let path = known.storage_path.clone();
         let metadata = match self.attributes(id, &path).await {
@@ -51,7 +51,6 @@ impl Inner {
         self.accounts.release(metadata.file_size);
         let row = FileChange::Remove { id, storage_path: path };
         self.settle_or_keep(record.clone(), self.wal.settle(&record, Status::Committed, row, None))
-            .await;
-        Ok(())
+            .await
     }
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::attr::{self, AttrError};
 use crate::capacity::Full;
 use crate::index::IndexError;
-use crate::store::OpenStoreError;
+use crate::store::{OpenStoreError, StoreAway};
 use crate::wal::recover::RecoverError;
 
 /// Why an operation on files failed. The text is for users unless the code is `INTERNAL_ERROR` or `UNAVAILABLE`.
@@ -72,6 +72,12 @@ pub enum FileError {
     /// Too many uploads run already.
     #[error("too many uploads are running; try again")]
     Busy,
+    /// Another server changes the file, and has for long.
+    #[error("another server is changing file {id}; try again")]
+    Contended {
+        /// The file.
+        id: Uuid,
+    },
     /// A flush failed earlier; nothing is written until a restart.
     #[error("writing has stopped after the disk failed to flush")]
     Unwritable,
@@ -81,6 +87,15 @@ pub enum FileError {
         /// What was tried.
         doing: &'static str,
         /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The store cannot be reached, or refuses for now.
+    #[error("failed to {doing}")]
+    StoreAway {
+        /// What was tried.
+        doing: &'static str,
+        /// What came of it.
         #[source]
         source: io::Error,
     },
@@ -106,9 +121,11 @@ impl FileError {
             Self::ChecksumMismatch { .. } => ErrorCode::ChecksumMismatch,
             Self::PreconditionFailed { .. } => ErrorCode::PreconditionFailed,
             Self::Full(_) | Self::VolumeFull(_) | Self::Index(IndexError::Full(_)) => ErrorCode::StorageFull,
-            Self::Index(IndexError::Unavailable(_) | IndexError::Stopped) | Self::Unwritable | Self::Busy => {
-                ErrorCode::Unavailable
-            }
+            Self::Index(IndexError::Unavailable(_) | IndexError::Stopped | IndexError::Fenced)
+            | Self::Unwritable
+            | Self::StoreAway { .. }
+            | Self::Contended { .. }
+            | Self::Busy => ErrorCode::Unavailable,
             Self::Index(IndexError::Statement(_) | IndexError::Row(_) | IndexError::Migration(_))
             | Self::Storage { .. }
             | Self::Attributes { .. } => ErrorCode::InternalError,
@@ -119,6 +136,7 @@ impl FileError {
     pub(super) fn storage(doing: &'static str) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::VolumeFull(source),
+            _ if StoreAway::is_in(&source) => Self::StoreAway { doing, source },
             _ => Self::Storage { doing, source },
         }
     }
@@ -147,8 +165,8 @@ pub enum OpenError {
     /// What a crash left could not be dealt with.
     #[error("failed to recover the write-ahead log")]
     Recover(#[from] RecoverError),
-    /// Temporary files could not be removed.
-    #[error("failed to clean the storage folder")]
+    /// What uploads left could not be removed, or the store not be read.
+    #[error("failed to clean the store")]
     Sweep(#[source] io::Error),
     /// An empty database could not be filled.
     #[error("failed to rebuild the database")]
@@ -162,7 +180,7 @@ pub enum RebuildError {
     #[error("failed to write the database")]
     Index(#[from] IndexError),
     /// The store.
-    #[error("failed to read the storage folder")]
+    #[error("failed to read the store")]
     Storage(#[from] io::Error),
     /// Another one is under way.
     #[error("a rebuild is running already")]

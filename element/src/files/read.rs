@@ -1,53 +1,36 @@
 //! Reading: finding a file, with or without the database, and streaming its content.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use element_api::FileMetadata;
-use futures::Stream;
-use futures::stream;
-use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::{Chain, FileError, Files, Inner};
 use crate::attr;
 use crate::index::IndexError;
+use crate::store::{ByteStream, Readable};
 
-/// Bytes read at once. Large enough that the switch to a reading thread and back is small beside the copy.
-const READ_BYTES: u64 = 256 * 1024;
-
-/// An open file and what is known of it. It stays readable when it is deleted meanwhile.
+/// A file's content and what is known of it.
 pub struct Content {
-    /// What is known of it.
+    /// What is known of the file.
     pub metadata: FileMetadata,
-    file: Arc<File>,
+    inner: Arc<Inner>,
+    readable: Box<dyn Readable>,
 }
 
 impl Content {
     /// The bytes of `range`, which must lie within the file.
-    pub fn read(self, range: Range<u64>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-        stream::try_unfold((self.file, range.start), move |(file, position)| async move {
-            let wanted = range.end.saturating_sub(position).min(READ_BYTES);
-            if wanted == 0 {
-                return Ok(None);
-            }
-            let (file, chunk) = spawn_blocking(move || read_at(file, position, wanted))
-                .await
-                .map_err(io::Error::other)??;
-            let position = position + chunk.len() as u64;
-            Ok(Some((chunk, (file, position))))
-        })
+    ///
+    /// # Errors
+    /// [`FileError::NotFound`], or what kept the store from answering. The stream's errors come when the first bytes have gone.
+    pub async fn read(&self, range: Range<u64>) -> Result<ByteStream, FileError> {
+        match self.readable.read(range).await {
+            Ok(bytes) => Ok(bytes),
+            Err(source) => Err(self.inner.unreadable(&self.metadata, source).await),
+        }
     }
-}
-
-fn read_at(file: Arc<File>, position: u64, wanted: u64) -> io::Result<(Arc<File>, Bytes)> {
-    let mut buffer = vec![0; usize::try_from(wanted).unwrap_or_default()];
-    file.read_exact_at(&mut buffer, position)?;
-    Ok((file, buffer.into()))
 }
 
 impl Files {
@@ -58,22 +41,12 @@ impl Files {
     pub async fn content(&self, id: Uuid) -> Result<Content, FileError> {
         let metadata = self.inner.find(id).await?;
         match self.inner.store.open_content(&metadata.storage_path).await {
-            Ok(file) => Ok(Content {
+            Ok(readable) => Ok(Content {
                 metadata,
-                file: Arc::new(file),
+                inner: Arc::clone(&self.inner),
+                readable,
             }),
-            Err(source) if source.kind() == io::ErrorKind::NotFound => {
-                // A delete removes the attributes first: if they are gone the file is, if they stand its content was lost.
-                self.inner.attributes_alone(id, &metadata.storage_path).await?;
-                Err(FileError::Storage {
-                    doing: "find a file's content",
-                    source,
-                })
-            }
-            Err(source) => Err(FileError::Storage {
-                doing: "open a file's content",
-                source,
-            }),
+            Err(source) => Err(self.inner.unreadable(&metadata, source).await),
         }
     }
 }
@@ -121,18 +94,16 @@ impl Inner {
         }
     }
 
-    /// # Errors
-    /// [`FileError::NotFound`] when the attr file is gone.
-    async fn attributes_alone(&self, id: Uuid, storage_path: &str) -> Result<(), FileError> {
-        let left = self
-            .store
-            .parts(storage_path)
-            .await
-            .map_err(FileError::storage("look for a file"))?;
-        if left.attributes {
-            Ok(())
-        } else {
-            Err(FileError::NotFound { id })
+    /// Why a file's content cannot be read.
+    async fn unreadable(&self, metadata: &FileMetadata, source: io::Error) -> FileError {
+        if source.kind() != io::ErrorKind::NotFound {
+            return FileError::storage("read a file's content")(source);
+        }
+        // A delete removes the attributes first: if they are gone the file is, if they stand its content was lost.
+        match self.store.parts(&metadata.storage_path).await {
+            Ok(left) if left.attributes => FileError::storage("find a file's content")(source),
+            Ok(_) => FileError::NotFound { id: metadata.file_id },
+            Err(error) => FileError::storage("look for a file")(error),
         }
     }
 }

@@ -7,9 +7,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Files, Inner, RebuildError};
-use crate::index::IndexError;
+use super::{FileError, Files, Inner, RebuildError};
+use crate::index::{FileChange, IndexError};
 use crate::store::Found;
+use crate::wal::{OperationType, Status};
 
 /// Rows written at once.
 const BATCH: usize = 500;
@@ -39,14 +40,27 @@ impl Files {
     pub async fn rebuild(&self) -> Result<RebuildReport, RebuildError> {
         let inner = &self.inner;
         let _only = inner.rebuilding.try_lock().map_err(|_| RebuildError::Running)?;
+        let nowhere_else = inner.instance.lease("rebuild").await?.ok_or(RebuildError::Running)?;
+        let report = inner.rebuild().await;
+        nowhere_else.release().await;
+        report
+    }
+}
+
+impl Inner {
+    async fn rebuild(&self) -> Result<RebuildReport, RebuildError> {
         let since = Timestamp::now() - MARGIN;
-        inner.index.shadow_create().await?;
-        let mut report = inner.fill_shadow().await?;
-        let _gate = inner.gate.write().await;
-        inner.catch_up(since, &mut report).await?;
-        inner.index.shadow_swap().await?;
-        let stats = inner.index.stats().await?;
-        inner.accounts.set_used(stats.bytes);
+        self.index.shadow_create().await?;
+        let mut report = self.fill_shadow().await?;
+        let gate = self.gate.write().await;
+        self.catch_up(since, &mut report).await?;
+        self.index.shadow_swap().await?;
+        let stats = self.index.stats().await?;
+        self.accounts.set_used(stats.bytes);
+        drop(gate);
+        if !self.instance.is_alone() {
+            self.catch_up_with_others(since).await?;
+        }
         report.files = stats.files;
         report.broken += report.refused.len() as u64;
         tracing::info!(
@@ -57,9 +71,7 @@ impl Files {
         );
         Ok(report)
     }
-}
 
-impl Inner {
     async fn fill_shadow(&self) -> Result<RebuildReport, RebuildError> {
         let mut report = RebuildReport::default();
         let (mut found, walk) = self.store.walk();
@@ -123,6 +135,37 @@ impl Inner {
         }
         for files in newest(&mut files).chunks(BATCH) {
             self.fill(files.to_vec(), report).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks once more at what changed, now in the new table: other servers do not stand at our gate.
+    async fn catch_up_with_others(&self, since: Timestamp) -> Result<(), RebuildError> {
+        let mut seen = BTreeSet::new();
+        for record in self.index.logged_since(since).await? {
+            let (Some(id), path) = (record.file_id, record.operation_data.storage_path) else {
+                continue;
+            };
+            if !seen.insert((id, path.clone())) {
+                continue;
+            }
+            let _turn = self.turn(id).await.map_err(std::io::Error::other)?;
+            let row = match self.attributes(id, &path).await {
+                Ok(metadata) => FileChange::Put(Box::new(metadata)),
+                Err(FileError::NotFound { .. }) => FileChange::Remove {
+                    id,
+                    storage_path: path.clone(),
+                },
+                // Left out, as the walk leaves it out.
+                Err(_) => continue,
+            };
+            let again = self.wal.record(OperationType::FileUpdate, id, &path);
+            match self.wal.settle(&again, Status::Committed, row, None).await {
+                Err(IndexError::Statement(error)) => {
+                    tracing::error!(path, %error, "left a file out of the database, which refuses it");
+                }
+                settled => settled?,
+            }
         }
         Ok(())
     }

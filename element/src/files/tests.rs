@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::{Author, Details, FileError, Files, Patch, RevisionMatch, Settings, Stored};
 use crate::index::tests::TestDatabase;
+use crate::store::StoreConfig;
 
 /// An element's files in a folder of the test's own.
 struct Element {
@@ -84,14 +85,17 @@ impl Element {
     async fn read(&self, id: Uuid) -> Result<Vec<u8>, FileError> {
         let content = self.files.content(id).await?;
         let size = content.metadata.file_size;
-        let chunks: Vec<Bytes> = content.read(0..size).try_collect().await.unwrap();
+        let chunks: Vec<Bytes> = content.read(0..size).await?.try_collect().await.unwrap();
         Ok(chunks.concat())
     }
 }
 
 fn settings(root: &Path) -> Settings {
     Settings {
-        root: root.to_path_buf(),
+        store: StoreConfig::Local {
+            root: root.to_path_buf(),
+            shared: false,
+        },
         max_size: None,
         max_file_size: 2_000_000,
         instance_id: "test".into(),
@@ -359,7 +363,7 @@ async fn deleted_file_is_gone_and_gives_its_room_back() {
         assert_eq!(stale.unwrap_err().code(), ErrorCode::PreconditionFailed);
         let open = element.files.content(stored.file_id).await.unwrap();
         element.files.delete(stored.file_id, None).await.unwrap();
-        let chunks: Vec<Bytes> = open.read(0..7).try_collect().await.unwrap();
+        let chunks: Vec<Bytes> = open.read(0..7).await.unwrap().try_collect().await.unwrap();
         assert_eq!(chunks.concat(), b"content", "a download that runs goes on");
         for result in [
             element.files.delete(stored.file_id, None).await.err(),

@@ -104,7 +104,7 @@ impl Files {
 impl Inner {
     async fn update(&self, id: Uuid, patch: Patch, expected: Option<RevisionMatch>) -> Result<FileMetadata, FileError> {
         let _gate = self.gate.read().await;
-        let _turn = self.turn(id).await;
+        let _turn = self.turn(id).await?;
         let path = self.find(id).await?.storage_path;
         let mut metadata = self.attributes(id, &path).await?;
         if let Some(expected) = expected {
@@ -128,7 +128,7 @@ impl Inner {
         }
         let row = FileChange::Put(Box::new(metadata.clone()));
         self.settle_or_keep(record.clone(), self.wal.settle(&record, Status::Committed, row, None))
-            .await;
+            .await?;
         Ok(metadata)
     }
 }

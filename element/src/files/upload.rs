@@ -80,7 +80,7 @@ pub struct Upload {
 
 /// What an upload holds until it is finished or undone.
 struct Open {
-    spool: Spool,
+    spool: Box<dyn Spool>,
     reservation: Reservation,
     record: WalRecord,
     _permit: OwnedSemaphorePermit,
@@ -117,7 +117,7 @@ impl Files {
             .try_acquire_owned()
             .map_err(|_| FileError::Busy)?;
         let record = inner.wal.record(OperationType::FileCreate, id, &planned.storage_path);
-        let spool = inner.store.spool(record.transaction_id);
+        let spool = inner.store.spool(record.transaction_id, &planned.storage_path);
         let open = Open {
             spool,
             reservation,
@@ -191,9 +191,8 @@ impl Drop for Upload {
         {
             let inner = Arc::clone(&self.inner);
             let undo = async move {
-                spool.abandon().await;
                 inner
-                    .undo(record, Status::RolledBack, "the upload was not completed")
+                    .undo(spool, record, Status::RolledBack, "the upload was not completed")
                     .await;
                 drop((reservation, permit));
             };
@@ -222,21 +221,32 @@ async fn finish(
     created_at: Timestamp,
 ) -> Result<Stored, FileError> {
     let Open {
-        spool,
+        mut spool,
         reservation,
         mut record,
         _permit,
     } = open;
     let id = details.file_id.or(record.file_id).unwrap_or_else(|| new_id(created_at));
-    let content = spool
-        .finish()
-        .await
-        .map_err(FileError::storage("write a file's content"));
+    let content = spool.seal().await.map_err(FileError::storage("write a file's content"));
     let _gate = inner.gate.read().await;
-    let _turn = inner.turn(id).await;
+    let turn = match details.file_id {
+        Some(id) => inner.turn(id).await,
+        None => Ok(inner.turn_here(id).await),
+    };
     let size = content.as_ref().map_or(0, |content| content.size);
-    let result = match content.and_then(|content| complete(&author, &details, id, created_at, &content)) {
-        Ok(metadata) => inner.place(&mut record, metadata, details.file_id.is_some()).await,
+    let (_turn, come) = match turn {
+        Ok(turn) => (Some(turn), Ok(())),
+        Err(error) => (None, Err(error)),
+    };
+    let described = come
+        .and(content)
+        .and_then(|content| complete(&author, &details, id, created_at, &content));
+    let result = match described {
+        Ok(metadata) => {
+            inner
+                .place(spool.as_mut(), &mut record, metadata, details.file_id.is_some())
+                .await
+        }
         Err(error) => Err(error.into()),
     };
     match result {
@@ -245,17 +255,17 @@ async fn finish(
             let row = FileChange::Put(Box::new(metadata.clone()));
             inner
                 .settle_or_keep(record.clone(), inner.wal.settle(&record, Status::Committed, row, None))
-                .await;
+                .await?;
             Ok(Stored::Created(metadata))
         }
         Ok(existing @ Stored::Existing(_)) => {
             inner
-                .undo(record, Status::RolledBack, "the file was stored before")
+                .undo(spool, record, Status::RolledBack, "the file was stored before")
                 .await;
             Ok(existing)
         }
         Err(Failure { error, residue: false }) => {
-            inner.undo(record, Status::Failed, &error.to_string()).await;
+            inner.undo(spool, record, Status::Failed, &error.to_string()).await;
             Err(error)
         }
         Err(Failure { error, residue: true }) => {
@@ -288,6 +298,7 @@ impl Inner {
     /// Gives a spooled file its place: everything up to the commit point. The caller has the file's turn.
     async fn place(
         &self,
+        spool: &mut dyn Spool,
         record: &mut WalRecord,
         metadata: FileMetadata,
         id_was_given: bool,
@@ -304,14 +315,10 @@ impl Inner {
         }
         if record.operation_data.storage_path != metadata.storage_path || record.file_id != Some(id) {
             record.file_id = Some(id);
-            record.operation_data.storage_path.clone_from(&metadata.storage_path);
+            record.operation_data.move_to(&metadata.storage_path);
             self.wal.put(record).await.map_err(FileError::from)?;
         }
-        if let Err(error) = self
-            .store
-            .publish(record.transaction_id, &metadata.storage_path, attributes)
-            .await
-        {
+        if let Err(error) = spool.publish(&metadata.storage_path, attributes).await {
             // No file stood at this path before, so whatever is there now is this upload's.
             let removed = self.store.remove(&metadata.storage_path).await;
             let error = FileError::storage("put a file in its place")(error);
@@ -323,10 +330,10 @@ impl Inner {
         Ok(Stored::Created(metadata))
     }
 
-    /// Removes the temporary files of an upload and ends its entry.
-    async fn undo(&self, record: WalRecord, status: Status, why: &str) {
+    /// Removes what an upload spooled and ends its entry.
+    async fn undo(&self, spool: Box<dyn Spool>, record: WalRecord, status: Status, why: &str) {
         let undone = async {
-            self.store.discard(record.transaction_id).await?;
+            spool.abandon().await?;
             self.wal
                 .settle(&record, status, FileChange::Keep, Some(why.to_owned()))
                 .await?;

@@ -68,21 +68,22 @@ pub(super) async fn download(
         }
     };
     answer.insert(header::CONTENT_LENGTH, (part.end - part.start).into());
-    Ok((status, answer, stream(&app, content, part)).into_response())
+    Ok((status, answer, stream(&app, &content, part).await?).into_response())
 }
 
 /// The bytes of a part, counted as they leave.
-fn stream(app: &App, content: Content, part: Range<u64>) -> Body {
+async fn stream(app: &App, content: &Content, part: Range<u64>) -> Result<Body, ApiError> {
     let sent = app.metrics().sent();
     let id = content.metadata.file_id;
     let chunks = content
         .read(part)
+        .await?
         .inspect_ok(move |chunk| {
             sent.inc_by(chunk.len() as u64);
         })
         // The head is gone: all that is left is to break off, which the client sees by the length.
         .inspect_err(move |error| tracing::error!(file_id = %id, %error, "failed to read a file's content"));
-    Body::from_stream(chunks)
+    Ok(Body::from_stream(chunks))
 }
 
 fn validators(file: &FileMetadata) -> Validators {

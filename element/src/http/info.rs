@@ -19,7 +19,7 @@ pub(super) async fn info(State(app): State<App>) -> Result<Json<Info>, ApiError>
         mode: mode.mode,
         mode_generation: mode.generation,
         operations: mode.mode.operations().to_vec(),
-        storage_type: "local".to_owned(),
+        storage_type: files.storage_type().to_owned(),
         database_type: files.index().kind().to_owned(),
         schema_version: stats.and_then(|_| app.schema_version()),
         files: stats.map(|stats| stats.files),

@@ -31,9 +31,10 @@ macro_rules! entry {
 }
 
 /// Every version, oldest first. A version that was released is never edited.
-pub(super) const MIGRATIONS: [Entry; 2] = [
+pub(super) const MIGRATIONS: [Entry; 3] = [
     entry!(1, "0001_file_metadata", "file metadata"),
     entry!(2, "0002_wal", "write-ahead log"),
+    entry!(3, "0003_instance", "instances and leases"),
 ];
 
 impl Entry {

@@ -103,10 +103,13 @@ async fn on_connection<T>(
 async fn transact(connection: &mut PgConnection, statements: &[Statement]) -> Result<(), sqlx::Error> {
     let mut transaction = connection.begin().await?;
     for statement in statements {
-        if statement.parameters.is_empty() {
-            transaction.execute(sqlx::raw_sql(statement.text())).await?;
+        let done = if statement.parameters.is_empty() {
+            transaction.execute(sqlx::raw_sql(statement.text())).await?
         } else {
-            transaction.execute(bound(statement)).await?;
+            transaction.execute(bound(statement)).await?
+        };
+        if !statement.is_satisfied_by(done.rows_affected()) {
+            return Err(sqlx::Error::RowNotFound);
         }
     }
     transaction.commit().await

@@ -29,6 +29,8 @@ pub(super) enum Parameter {
 pub(super) struct Statement {
     sql: Arc<str>,
     pub(super) parameters: Vec<Parameter>,
+    /// The rows it must touch; when it touches others, its transaction must not be committed.
+    pub(super) touches: Option<u64>,
 }
 
 impl Statement {
@@ -36,7 +38,13 @@ impl Statement {
         Self {
             sql: sql.into(),
             parameters,
+            touches: None,
         }
+    }
+
+    /// Whether it touched what it must.
+    pub(super) fn is_satisfied_by(&self, rows: u64) -> bool {
+        self.touches.is_none_or(|expected| expected == rows)
     }
 
     /// The text for sqlx. It holds only our own words and a validated [`TablePrefix`].
@@ -80,7 +88,7 @@ const FILE_COLUMNS: [(&str, Kind); 21] = [
 /// Columns derived from the metadata, for search alone.
 const SEARCH_COLUMNS: [(&str, Kind); 2] = [("metadata_text", Kind::Json), ("search_text", Kind::Plain)];
 
-const WAL_COLUMNS: [(&str, Kind); 9] = [
+pub(super) const WAL_COLUMNS: [(&str, Kind); 9] = [
     ("transaction_id", Kind::Plain),
     ("operation_type", Kind::Plain),
     ("status", Kind::Plain),
@@ -92,8 +100,9 @@ const WAL_COLUMNS: [(&str, Kind); 9] = [
     ("completed_at", Kind::Plain),
 ];
 
+/// How a column is kept.
 #[derive(Clone, Copy)]
-enum Kind {
+pub(super) enum Kind {
     Plain,
     Json,
 }
@@ -129,17 +138,18 @@ impl Dialect {
                     names(columns)
                 )
             }
-            Self::Sqlite => {
-                let list = columns.iter().map(|(name, kind)| match kind {
-                    Kind::Plain => format!("'{name}', {name}"),
-                    Kind::Json => format!("'{name}', json({name})"),
-                });
-                format!(
-                    "SELECT json_object({}) FROM {source}",
-                    list.collect::<Vec<_>>().join(", ")
-                )
-            }
+            Self::Sqlite => format!("SELECT {} FROM {source}", self.object(columns)),
         }
+    }
+
+    /// A JSON object of `columns`, as text.
+    pub(super) fn object(self, columns: &[(&str, Kind)]) -> String {
+        let list = columns.iter().map(|(name, kind)| match (self, kind) {
+            (Self::Sqlite, Kind::Json) => format!("'{name}', json({name})"),
+            _ => format!("'{name}', {name}"),
+        });
+        let list = list.collect::<Vec<_>>().join(", ");
+        format!("CAST({}({list}) AS TEXT)", self.json_object())
     }
 
     /// `expression` as the type of a time column.
@@ -192,7 +202,7 @@ pub(super) struct Sql {
     pub(super) prefix: String,
     files: String,
     shadow: String,
-    wal: String,
+    pub(super) wal: String,
 }
 
 impl Sql {
@@ -295,21 +305,23 @@ impl Sql {
         )
     }
 
-    /// Inserts log entries, or replaces what stands there.
+    /// Inserts log entries, or replaces what stands there, unless another server took an entry over.
     pub(super) fn put_wal(&self, records: &[WalRecord]) -> Result<Statement, IndexError> {
         let Self { wal, dialect, .. } = self;
         let list = names(&WAL_COLUMNS);
         let given = dialect.records(wal, &WAL_COLUMNS);
         let rows = records.iter().map(wal_row).collect::<Result<Vec<_>, _>>()?;
-        Ok(Statement::new(
+        let mut statement = Statement::new(
             format!(
                 "INSERT INTO {wal} ({list}) SELECT {list} FROM {given} AS given WHERE true \
                  ON CONFLICT (transaction_id) DO UPDATE SET status = excluded.status, file_id = excluded.file_id, \
                  operation_data = excluded.operation_data, error_message = excluded.error_message, \
-                 completed_at = excluded.completed_at"
+                 completed_at = excluded.completed_at WHERE {wal}.instance_id = excluded.instance_id"
             ),
             vec![Parameter::Text(Value::Array(rows).to_string())],
-        ))
+        );
+        statement.touches = Some(records.len() as u64);
+        Ok(statement)
     }
 
     pub(super) fn wal_pending(&self) -> Statement {
@@ -342,7 +354,7 @@ impl Sql {
 
     /// The shadow is made by the very migration that made the table, under a longer prefix.
     pub(super) fn shadow_create(&self) -> Vec<Statement> {
-        let [metadata, _] = MIGRATIONS;
+        let [metadata, ..] = MIGRATIONS;
         let prefix = format!("{}shadow_", self.prefix);
         let mut statements = self.shadow_drop();
         statements.push(Statement::new(render(metadata.up(self.dialect), &prefix), Vec::new()));

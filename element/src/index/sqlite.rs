@@ -57,10 +57,13 @@ impl Backend for Sqlite {
             // IMMEDIATE takes the write lock first, so that two writers wait for each other instead of failing midway.
             let mut transaction = self.writes.begin_with("BEGIN IMMEDIATE").await?;
             for statement in statements {
-                if statement.parameters.is_empty() {
-                    transaction.execute(sqlx::raw_sql(statement.text())).await?;
+                let done = if statement.parameters.is_empty() {
+                    transaction.execute(sqlx::raw_sql(statement.text())).await?
                 } else {
-                    transaction.execute(bound(statement)).await?;
+                    transaction.execute(bound(statement)).await?
+                };
+                if !statement.is_satisfied_by(done.rows_affected()) {
+                    return Err(sqlx::Error::RowNotFound);
                 }
             }
             transaction.commit().await

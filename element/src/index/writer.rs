@@ -104,10 +104,11 @@ async fn run(backend: Arc<dyn Backend>, sql: Arc<Sql>, mut receiver: mpsc::Recei
     }
 }
 
-/// Commits all together; when the database refuses the batch for its content, each on its own, so that one bad change fails alone.
+/// Commits all together; when the database refuses the batch for its content, each on its own, so that one bad change fails
+/// alone.
 async fn commit(backend: &dyn Backend, sql: &Sql, changes: &[Change]) -> Vec<Result<(), IndexError>> {
     let together = transact(backend, sql, changes).await;
-    if changes.len() < 2 || !matches!(together, Err(IndexError::Statement(_))) {
+    if changes.len() < 2 || !matches!(together, Err(IndexError::Statement(_) | IndexError::Fenced)) {
         return vec![together; changes.len()];
     }
     let mut results = Vec::with_capacity(changes.len());
@@ -121,7 +122,13 @@ async fn transact(backend: &dyn Backend, sql: &Sql, changes: &[Change]) -> Resul
     if changes.is_empty() {
         return Ok(());
     }
-    Ok(backend.transact(&statements(sql, changes)?).await?)
+    backend
+        .transact(&statements(sql, changes)?)
+        .await
+        .map_err(|error| match error {
+            sqlx::Error::RowNotFound => IndexError::Fenced,
+            error => error.into(),
+        })
 }
 
 /// The last change of an entry or a file wins: a statement must not touch a row twice. Rows that go do so before others come.

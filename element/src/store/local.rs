@@ -1,4 +1,9 @@
-//! The store on a local file system. Each method is one step of a protocol and returns when it is durable.
+//! The store on a file system: a folder for one server, or for several that share a volume.
+
+mod content;
+mod spool;
+mod threads;
+mod walk;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -6,16 +11,18 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use rustix::fs::{FlockOperation, flock, statvfs};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use uuid::Uuid;
 
+use self::content::LocalContent;
+use self::spool::LocalSpool;
+use self::threads::WriterThreads;
 use super::name::storage_folder;
-use super::spool::Spool;
-use super::threads::WriterThreads;
-use super::walk::{self, Found};
+use super::{Fence, Found, Leftover, OpenStoreError, Parts, Readable, Space, Spool, Store};
 use crate::{attr, durable};
 
 const TEMPORARY: &str = ".artstore/tmp";
@@ -30,57 +37,28 @@ const MAX_WALKS: usize = 4;
 /// Files in flight between the walking thread and whoever takes them.
 const WALK_AHEAD: usize = 1024;
 
-/// Why the storage folder cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenStoreError {
-    /// Another server has it.
-    #[error("another element is using the storage folder {0:?}")]
-    InUse(PathBuf),
-    /// It cannot be made or written.
-    #[error("failed to open the storage folder {0:?}")]
-    Folder(PathBuf, #[source] io::Error),
-}
-
-/// The file system below the store, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Space {
-    /// Its size.
-    pub total: u64,
-    /// What an unprivileged process may still write.
-    pub available: u64,
-}
-
-/// Which parts of a file stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parts {
-    /// The data file.
-    pub content: bool,
-    /// The attr file.
-    pub attributes: bool,
-}
-
-/// Files below one folder; clones share it.
-#[derive(Clone)]
+/// Files below one folder.
 pub struct LocalStore {
     inner: Arc<Inner>,
 }
 
 struct Inner {
     root: PathBuf,
-    threads: Arc<WriterThreads>,
+    threads: WriterThreads,
     known_folders: Mutex<HashSet<PathBuf>>,
     /// Walks over all names are long; only a few run at once.
     walks: Semaphore,
+    fence: Fence,
     /// Held until the store is dropped.
     _lock: File,
 }
 
 impl LocalStore {
-    /// Takes the folder for this process, making it when it is absent.
+    /// Takes the folder for this process, or for this and others that want to share it, making it when it is absent.
     ///
     /// # Errors
     /// When another process has it, or it cannot be written.
-    pub async fn open(root: PathBuf) -> Result<Self, OpenStoreError> {
+    pub async fn open(root: PathBuf, shared: bool, fence: Fence) -> Result<Self, OpenStoreError> {
         let folder = root.clone();
         let threads = WriterThreads::start().map_err(|error| OpenStoreError::Folder(folder.clone(), error))?;
         let lock = threads
@@ -92,7 +70,12 @@ impl LocalStore {
                     .create(true)
                     .truncate(false)
                     .open(root.join(LOCK))?;
-                match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+                let operation = if shared {
+                    FlockOperation::NonBlockingLockShared
+                } else {
+                    FlockOperation::NonBlockingLockExclusive
+                };
+                match flock(&lock, operation) {
                     Ok(()) => Ok(Some(lock)),
                     Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
                     Err(error) => Err(error.into()),
@@ -103,186 +86,199 @@ impl LocalStore {
             .ok_or_else(|| OpenStoreError::InUse(folder.clone()))?;
         let inner = Inner {
             root: folder,
-            threads: Arc::new(threads),
+            threads,
             known_folders: Mutex::default(),
             walks: Semaphore::new(MAX_WALKS),
+            fence,
             _lock: lock,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
+}
 
-    /// A temporary file for the content of `transaction`.
-    pub fn spool(&self, transaction: Uuid) -> Spool {
-        Spool::new(Arc::clone(&self.inner.threads), self.inner.temporary(transaction))
+impl Store for LocalStore {
+    fn kind(&self) -> &'static str {
+        "local"
     }
 
-    /// Gives a spooled file its place, content first, attributes last.
-    pub async fn publish(&self, transaction: Uuid, storage_path: &str, attributes: Vec<u8>) -> io::Result<()> {
-        let (inner, places) = (Arc::clone(&self.inner), self.inner.places(storage_path)?);
-        self.inner
-            .threads
-            .run(move || {
-                inner.make_durable(&places.folder)?;
-                let temporary = inner.temporary_attributes(transaction);
-                durable::write_new(&temporary, &attributes)?;
-                durable::rename(&inner.temporary(transaction), &places.content)?;
-                durable::rename(&temporary, &places.attributes)?;
-                durable::sync_parent(&places.content)
-            })
-            .await
+    fn spool(&self, transaction: Uuid, _storage_path: &str) -> Box<dyn Spool> {
+        Box::new(LocalSpool::new(Arc::clone(&self.inner), transaction))
     }
 
-    /// Replaces the attributes of a file as a whole.
-    pub async fn replace_attributes(
-        &self,
+    fn replace_attributes<'a>(
+        &'a self,
         transaction: Uuid,
-        storage_path: &str,
+        storage_path: &'a str,
         attributes: Vec<u8>,
-    ) -> io::Result<()> {
-        let (inner, places) = (Arc::clone(&self.inner), self.inner.places(storage_path)?);
-        self.inner
-            .threads
-            .run(move || {
-                let temporary = inner.temporary_attributes(transaction);
-                durable::write_new(&temporary, &attributes)?;
-                durable::rename(&temporary, &places.attributes)?;
-                durable::sync_parent(&places.attributes)
-            })
-            .await
-    }
-
-    /// Removes a file: the attributes, and only when that is durable the content. What is gone already is no error, but its
-    /// going is made durable too.
-    pub async fn remove(&self, storage_path: &str) -> io::Result<()> {
-        let places = self.inner.places(storage_path)?;
-        self.inner
-            .threads
-            .run(move || {
-                for path in [&places.attributes, &places.content] {
-                    durable::remove(path)?;
-                    match durable::sync_parent(path) {
-                        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                        synced => synced?,
-                    }
-                }
-                Ok(())
-            })
-            .await
-    }
-
-    /// Makes durable what stands at `storage_path`: content, attributes and their names.
-    pub async fn confirm(&self, storage_path: &str) -> io::Result<()> {
-        let places = self.inner.places(storage_path)?;
-        self.inner
-            .threads
-            .run(move || {
-                for path in [&places.content, &places.attributes] {
-                    durable::sync_file(&File::open(path)?)?;
-                }
-                durable::sync_parent(&places.attributes)
-            })
-            .await
-    }
-
-    /// Removes the temporary files of a transaction, if any.
-    pub async fn discard(&self, transaction: Uuid) -> io::Result<()> {
-        let inner = Arc::clone(&self.inner);
-        self.inner
-            .threads
-            .run(move || {
-                durable::remove(&inner.temporary(transaction))?;
-                durable::remove(&inner.temporary_attributes(transaction))?;
-                Ok(())
-            })
-            .await
-    }
-
-    /// Removes every temporary file. Only when no upload is running.
-    pub async fn sweep(&self) -> io::Result<usize> {
-        let folder = self.inner.root.join(TEMPORARY);
-        self.inner
-            .threads
-            .run(move || {
-                let mut removed = 0;
-                for entry in fs::read_dir(&folder)? {
-                    let entry = entry?;
-                    if entry.file_type()?.is_dir() {
-                        tracing::warn!(path = ?entry.path(), "found a folder among the temporary files");
-                        continue;
-                    }
-                    durable::remove(&entry.path())?;
-                    removed += 1;
-                }
-                durable::sync_folder(&folder)?;
-                Ok(removed)
-            })
-            .await
-    }
-
-    /// Which parts of a file stand.
-    pub async fn parts(&self, storage_path: &str) -> io::Result<Parts> {
-        let places = self.inner.places(storage_path)?;
-        read(move || {
-            Ok(Parts {
-                content: fs::exists(&places.content)?,
-                attributes: fs::exists(&places.attributes)?,
-            })
+    ) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            let (inner, places) = (Arc::clone(&self.inner), self.inner.places(storage_path)?);
+            self.inner
+                .threads
+                .run(move || {
+                    let temporary = inner.temporary_attributes(transaction);
+                    durable::write_new(&temporary, &attributes)?;
+                    inner.fence.check()?;
+                    durable::rename(&temporary, &places.attributes)?;
+                    durable::sync_parent(&places.attributes)
+                })
+                .await
         })
-        .await
     }
 
-    /// The attributes beside `storage_path`; none when they or the content are missing.
-    pub async fn attributes(&self, storage_path: &str) -> io::Result<Option<Vec<u8>>> {
-        let places = self.inner.places(storage_path)?;
-        read(
-            move || match (fs::metadata(&places.content), fs::read(&places.attributes)) {
-                (Ok(_), Ok(bytes)) => Ok(Some(bytes)),
-                (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-                (Err(error), _) | (_, Err(error)) => Err(error),
-            },
-        )
-        .await
+    fn remove<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            let (inner, places) = (Arc::clone(&self.inner), self.inner.places(storage_path)?);
+            self.inner
+                .threads
+                .run(move || {
+                    for path in [&places.attributes, &places.content] {
+                        inner.fence.check()?;
+                        durable::remove(path)?;
+                        match durable::sync_parent(path) {
+                            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                            synced => synced?,
+                        }
+                    }
+                    Ok(())
+                })
+                .await
+        })
     }
 
-    /// Opens the content.
-    pub async fn open_content(&self, storage_path: &str) -> io::Result<File> {
-        let places = self.inner.places(storage_path)?;
-        read(move || File::open(&places.content)).await
+    fn confirm<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            let places = self.inner.places(storage_path)?;
+            self.inner
+                .threads
+                .run(move || {
+                    for path in [&places.content, &places.attributes] {
+                        durable::sync_file(&File::open(path)?)?;
+                    }
+                    durable::sync_parent(&places.attributes)
+                })
+                .await
+        })
     }
 
-    /// Finds a file's path without the database. An id of ours tells its folder; any other means a walk over all names.
-    pub async fn locate(&self, id: Uuid) -> io::Result<Option<String>> {
-        let _permit = self.inner.walks.acquire().await.map_err(io::Error::other)?;
-        let root = self.inner.root.clone();
-        let folder = id.get_timestamp().and_then(|time| {
-            let (seconds, nanoseconds) = time.to_unix();
-            let time = Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()?;
-            Some(storage_folder(time))
-        });
-        read(move || walk::locate(&root, folder.as_deref(), &id.to_string())).await
+    fn discard<'a>(
+        &'a self,
+        transaction: Uuid,
+        _planned: &'a str,
+        _storage_path: &'a str,
+    ) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(self.inner.discard(transaction))
     }
 
-    /// Everything in the store, as the receiver takes it; the handle tells whether the walk came to its end.
-    pub fn walk(&self) -> (mpsc::Receiver<Found>, tokio::task::JoinHandle<io::Result<()>>) {
+    fn leftovers(&self) -> BoxFuture<'_, io::Result<Vec<Leftover>>> {
+        let folder = self.inner.root.join(TEMPORARY);
+        Box::pin(read(move || leftovers(&folder)))
+    }
+
+    fn clear<'a>(&'a self, leftover: &'a Leftover) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(async move {
+            let Leftover::Temporary { name, .. } = leftover else {
+                return Ok(());
+            };
+            let path = self.inner.root.join(TEMPORARY).join(name);
+            self.inner
+                .threads
+                .run(move || {
+                    durable::remove(&path)?;
+                    durable::sync_parent(&path)
+                })
+                .await
+        })
+    }
+
+    fn parts<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<Parts>> {
+        Box::pin(async move {
+            let places = self.inner.places(storage_path)?;
+            read(move || {
+                Ok(Parts {
+                    content: fs::exists(&places.content)?,
+                    attributes: fs::exists(&places.attributes)?,
+                })
+            })
+            .await
+        })
+    }
+
+    fn attributes<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<Option<Vec<u8>>>> {
+        Box::pin(async move {
+            let places = self.inner.places(storage_path)?;
+            read(
+                move || match (fs::metadata(&places.content), fs::read(&places.attributes)) {
+                    (Ok(_), Ok(bytes)) => Ok(Some(bytes)),
+                    (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                    (Err(error), _) | (_, Err(error)) => Err(error),
+                },
+            )
+            .await
+        })
+    }
+
+    fn open_content<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Readable>>> {
+        Box::pin(async move {
+            let places = self.inner.places(storage_path)?;
+            let file = read(move || File::open(&places.content)).await?;
+            Ok(Box::new(LocalContent::new(file)) as Box<dyn Readable>)
+        })
+    }
+
+    fn locate(&self, id: Uuid) -> BoxFuture<'_, io::Result<Option<String>>> {
+        Box::pin(async move {
+            let _permit = self.inner.walks.acquire().await.map_err(io::Error::other)?;
+            let root = self.inner.root.clone();
+            let folder = id.get_timestamp().and_then(|time| {
+                let (seconds, nanoseconds) = time.to_unix();
+                let time = Timestamp::new(i64::try_from(seconds).ok()?, i32::try_from(nanoseconds).ok()?).ok()?;
+                Some(storage_folder(time))
+            });
+            read(move || walk::locate(&root, folder.as_deref(), &id.to_string())).await
+        })
+    }
+
+    fn walk(&self) -> (mpsc::Receiver<Found>, JoinHandle<io::Result<()>>) {
         let (sender, receiver) = mpsc::channel(WALK_AHEAD);
         let root = self.inner.root.clone();
         (receiver, spawn_blocking(move || walk::walk(&root, &sender)))
     }
 
-    /// Whether the store holds no folder of files.
-    pub async fn is_empty(&self) -> io::Result<bool> {
+    fn is_empty(&self) -> BoxFuture<'_, io::Result<bool>> {
         let root = self.inner.root.clone();
-        read(move || walk::is_empty(&root)).await
+        Box::pin(read(move || walk::is_empty(&root)))
     }
 
-    /// The file system's size and room. One system call that does not wait for the disk.
-    pub fn space(&self) -> io::Result<Space> {
+    /// One system call that does not wait for the disk.
+    fn space(&self) -> io::Result<Space> {
         let stat = statvfs(&self.inner.root)?;
         Ok(Space {
             total: stat.f_frsize.saturating_mul(stat.f_blocks),
             available: stat.f_frsize.saturating_mul(stat.f_bavail),
         })
     }
+}
+
+fn leftovers(folder: &Path) -> io::Result<Vec<Leftover>> {
+    let mut left = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else {
+            tracing::warn!(path = ?entry.path(), "found a name that is not UTF-8 among the temporary files");
+            continue;
+        };
+        if entry.file_type()?.is_dir() {
+            tracing::warn!(path = ?entry.path(), "found a folder among the temporary files");
+            continue;
+        }
+        let id = name.strip_suffix(attr::SUFFIX).unwrap_or(&name);
+        left.push(Leftover::Temporary {
+            transaction: id.parse().ok(),
+            name,
+        });
+    }
+    Ok(left)
 }
 
 /// Makes the storage folder and whatever leads to it, durably.
@@ -310,6 +306,35 @@ struct Places {
 }
 
 impl Inner {
+    /// Gives a spooled file its place, content first, attributes last.
+    async fn publish(self: &Arc<Self>, transaction: Uuid, storage_path: &str, attributes: Vec<u8>) -> io::Result<()> {
+        let (inner, places) = (Arc::clone(self), self.places(storage_path)?);
+        self.threads
+            .run(move || {
+                inner.make_durable(&places.folder)?;
+                let temporary = inner.temporary_attributes(transaction);
+                durable::write_new(&temporary, &attributes)?;
+                inner.fence.check()?;
+                durable::rename(&inner.temporary(transaction), &places.content)?;
+                inner.fence.check()?;
+                durable::rename(&temporary, &places.attributes)?;
+                durable::sync_parent(&places.content)
+            })
+            .await
+    }
+
+    /// Removes the temporary files of a transaction, if any.
+    async fn discard(self: &Arc<Self>, transaction: Uuid) -> io::Result<()> {
+        let inner = Arc::clone(self);
+        self.threads
+            .run(move || {
+                durable::remove(&inner.temporary(transaction))?;
+                durable::remove(&inner.temporary_attributes(transaction))?;
+                Ok(())
+            })
+            .await
+    }
+
     fn temporary(&self, transaction: Uuid) -> PathBuf {
         self.root.join(TEMPORARY).join(transaction.to_string())
     }

@@ -59,6 +59,14 @@ fn cut(text: &str, bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
 }
 
+/// Whether the id stands where it belongs: last, but for an extension. A client's own words come before it.
+pub(super) fn is_named_by(path: &str, id: &str) -> bool {
+    let stem = path.rsplit_once('.').map_or(path, |(stem, _)| stem);
+    [path, stem]
+        .iter()
+        .any(|name| name.strip_suffix(id).is_some_and(|rest| rest.ends_with('_')))
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;

@@ -39,6 +39,24 @@ pub enum Status {
 pub struct OperationData {
     /// The data file's path below the storage root.
     pub storage_path: String,
+    /// The path the upload was begun for, where that was another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned_path: Option<String>,
+}
+
+impl OperationData {
+    /// The path the upload was begun for.
+    pub fn planned(&self) -> &str {
+        self.planned_path.as_deref().unwrap_or(&self.storage_path)
+    }
+
+    /// The file shall stand at `storage_path` instead.
+    pub fn move_to(&mut self, storage_path: &str) {
+        let before = std::mem::replace(&mut self.storage_path, storage_path.to_owned());
+        if self.planned_path.is_none() && before != storage_path {
+            self.planned_path = Some(before);
+        }
+    }
 }
 
 /// One entry.

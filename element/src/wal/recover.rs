@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::attr;
 use crate::index::{FileChange, IndexError};
-use crate::store::LocalStore;
+use crate::store::{Store, StoreAway};
 
 use super::{OperationType, Status, Wal, WalRecord};
 
@@ -68,13 +68,25 @@ pub enum RecoverError {
     Storage(#[from] io::Error),
 }
 
+impl RecoverError {
+    /// Whether the database or the store is away, so that other entries need not be tried now.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Index(error) => matches!(error, IndexError::Unavailable(_) | IndexError::Stopped),
+            Self::Storage(error) => StoreAway::is_in(error),
+        }
+    }
+}
+
 /// Finishes or undoes what `record` began. Repeating it changes nothing.
 ///
 /// # Errors
 /// When the disk or the database refuses; then it can be called again.
-pub async fn settle(store: &LocalStore, wal: &Wal, record: &WalRecord) -> Result<Recovered, RecoverError> {
+pub async fn settle(store: &dyn Store, wal: &Wal, record: &WalRecord) -> Result<Recovered, RecoverError> {
     let path = &record.operation_data.storage_path;
-    store.discard(record.transaction_id).await?;
+    store
+        .discard(record.transaction_id, record.operation_data.planned(), path)
+        .await?;
     if let Some(bytes) = store.attributes(path).await? {
         let metadata = match attr::decode(&bytes, path) {
             Ok(metadata) => metadata,

@@ -1,5 +1,6 @@
 //! Starting elements and talking to them.
 
+pub(crate) mod bucket;
 pub(crate) mod client;
 pub(crate) mod database;
 pub(crate) mod keys;
@@ -19,6 +20,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
+use self::bucket::Bucket;
 use self::client::Client;
 use self::database::Database;
 use self::keys::KEYS;
@@ -31,6 +33,7 @@ pub(crate) struct Setup {
     pub(crate) folder: TempDir,
     variables: BTreeMap<String, String>,
     _database: Option<Database>,
+    pub(crate) bucket: Option<Bucket>,
 }
 
 impl Setup {
@@ -43,6 +46,7 @@ impl Setup {
             folder,
             variables: BTreeMap::new(),
             _database: None,
+            bucket: None,
         };
         let root = setup.root();
         for (name, value) in [
@@ -67,9 +71,32 @@ impl Setup {
         setup
     }
 
-    /// One of each.
+    /// An element with a PostgreSQL database of its own, and its files in a bucket.
+    pub(crate) async fn bucket() -> Self {
+        let (mut setup, bucket) = (Self::postgres().await, Bucket::new());
+        for (name, value) in bucket.variables() {
+            setup.set(name, &value);
+        }
+        setup.bucket = Some(bucket);
+        setup
+    }
+
+    /// One of each database.
     pub(crate) async fn both() -> [Self; 2] {
         [Self::embedded(), Self::postgres().await]
+    }
+
+    /// One of each database, and one with a bucket.
+    pub(crate) async fn each() -> [Self; 3] {
+        [Self::embedded(), Self::postgres().await, Self::bucket().await]
+    }
+
+    /// What is kept at a path of a file's.
+    pub(crate) fn kept(&self, storage_path: &str) -> Vec<u8> {
+        match &self.bucket {
+            Some(bucket) => bucket.object(storage_path),
+            None => std::fs::read(self.root().join(storage_path)).unwrap(),
+        }
     }
 
     pub(crate) fn root(&self) -> PathBuf {
@@ -153,6 +180,7 @@ impl Setup {
             stdout,
             client: Client::new(address),
             root: self.root(),
+            bucket: self.bucket.clone(),
         }
     }
 }
@@ -164,6 +192,7 @@ pub(crate) struct Element {
     pub(crate) stdout: Lines,
     pub(crate) client: Client,
     root: PathBuf,
+    bucket: Option<Bucket>,
 }
 
 impl Element {
@@ -193,8 +222,11 @@ impl Element {
         assert!(status.success(), "{status}\n{}", self.stderr.text());
     }
 
-    /// Every file below the storage folder that is a user's.
+    /// Every file below the storage folder, or object in the bucket, that is a user's.
     pub(crate) fn files_on_disk(&self) -> Vec<PathBuf> {
+        if let Some(bucket) = &self.bucket {
+            return bucket.objects().into_iter().map(PathBuf::from).collect();
+        }
         let mut found = Vec::new();
         collect(&self.root, &mut found);
         found.retain(|path| !path.starts_with(self.root.join(".artstore")));
@@ -204,6 +236,9 @@ impl Element {
 
     /// Uploads in progress, or what they left.
     pub(crate) fn temporary_files(&self) -> Vec<PathBuf> {
+        if let Some(bucket) = &self.bucket {
+            return bucket.uploads().into_iter().map(PathBuf::from).collect();
+        }
         let mut found = Vec::new();
         collect(&self.root.join(".artstore/tmp"), &mut found);
         found

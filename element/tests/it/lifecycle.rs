@@ -1,26 +1,12 @@
 //! Starting, stopping, restarting; migrations and rebuilding.
 
 use bytes::Bytes;
-use reqwest::Body;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 
-use crate::harness::client::send;
+use crate::harness::client::{send, slow_body};
 use crate::harness::{Setup, eventually};
-
-/// A body whose pieces come when the test sends them.
-fn slow_body() -> (mpsc::UnboundedSender<Bytes>, Body) {
-    let (sender, receiver) = mpsc::unbounded_channel::<Bytes>();
-    let stream = futures::stream::unfold(receiver, |mut receiver| async move {
-        receiver
-            .recv()
-            .await
-            .map(|piece| (Ok::<_, std::io::Error>(piece), receiver))
-    });
-    (sender, Body::wrap_stream(stream))
-}
 
 #[tokio::test]
 async fn sigterm_lets_a_slow_upload_finish_and_refuses_new_connections() {
@@ -64,7 +50,7 @@ async fn sigterm_lets_a_slow_upload_finish_and_refuses_new_connections() {
 
 #[tokio::test]
 async fn restart_and_kill_keep_every_file() {
-    for setup in Setup::both().await {
+    for setup in Setup::each().await {
         let mut element = setup.start().await;
         let fields = [("description", "kept"), ("metadata", r#"{"a":1.5}"#)];
         let file = element
@@ -156,7 +142,7 @@ async fn migrations_are_shown_taken_down_and_brought_up() {
 
 #[tokio::test]
 async fn lost_database_is_rebuilt_equal_field_by_field() {
-    for setup in Setup::both().await {
+    for setup in Setup::each().await {
         let element = setup.start().await;
         let mut files = Vec::new();
         for number in 0..5 {

@@ -1,6 +1,6 @@
-//! The element as its users meet it: the real binary over a real folder, real PostgreSQL and real Redis.
+//! The element as its users meet it: the real binary over a real folder or bucket, real PostgreSQL and real Redis.
 //!
-//! `ARTSTORE_TEST_POSTGRES` and `ARTSTORE_TEST_REDIS` name the servers; `make test` sets them.
+//! `ARTSTORE_TEST_POSTGRES`, `ARTSTORE_TEST_REDIS` and `ARTSTORE_TEST_S3` name the servers; `make test` sets them.
 
 #![allow(
     clippy::expect_used,
@@ -12,6 +12,7 @@
 )]
 
 mod auth;
+mod bucket;
 mod config;
 mod dev;
 mod discovery;
@@ -24,4 +25,5 @@ mod metadata;
 mod mode;
 mod outage;
 mod search;
+mod servers;
 mod upload;

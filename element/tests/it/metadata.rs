@@ -11,7 +11,7 @@ fn path_of(file: &Value) -> String {
 
 #[tokio::test]
 async fn patch_changes_what_it_names_and_counts_revisions() {
-    for setup in Setup::both().await {
+    for setup in Setup::each().await {
         let element = setup.start().await;
         let fields = [
             ("description", "old"),
@@ -136,7 +136,7 @@ async fn malformed_patches_are_refused_and_change_nothing() {
 
 #[tokio::test]
 async fn deleted_file_is_gone_for_good() {
-    for setup in Setup::both().await {
+    for setup in Setup::each().await {
         let element = setup.start().await;
         let file = element.client.store("a.txt", b"abc").await;
         let path = path_of(&file);

@@ -18,7 +18,7 @@ async fn names(element: &Element, query: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn each_filter_finds_its_files() {
-    for setup in Setup::both().await {
+    for setup in Setup::each().await {
         let element = setup.start().await;
         for (name, size, fields) in [
             (

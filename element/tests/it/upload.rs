@@ -19,7 +19,7 @@ pub(crate) fn sha256(content: &[u8]) -> String {
 
 #[tokio::test]
 async fn stored_file_is_described_and_stands_beside_its_attributes() {
-    for setup in Setup::both().await {
+    for setup in Setup::each().await {
         let element = setup.start().await;
         let fields = [
             ("description", "The annual report"),
@@ -56,11 +56,9 @@ async fn stored_file_is_described_and_stands_beside_its_attributes() {
             assert_eq!(file[name], value, "{name}");
         }
         assert_eq!(uuid::Uuid::parse_str(id).unwrap().get_version_num(), 7);
-        let path = setup.root().join(file["storage_path"].as_str().unwrap());
-        assert_eq!(std::fs::read(&path).unwrap(), b"content");
-        let mut attributes = path.into_os_string();
-        attributes.push(".attr.json");
-        let kept: Value = serde_json::from_slice(&std::fs::read(attributes).unwrap()).unwrap();
+        let path = file["storage_path"].as_str().unwrap();
+        assert_eq!(setup.kept(path), b"content");
+        let kept: Value = serde_json::from_slice(&setup.kept(&format!("{path}.attr.json"))).unwrap();
         assert_eq!(kept, file);
         assert_eq!(element.temporary_files(), [] as [std::path::PathBuf; 0]);
     }
@@ -92,7 +90,7 @@ async fn fields_may_follow_the_file() {
 
 #[tokio::test]
 async fn repeat_with_the_same_id_is_answered_by_its_content() {
-    for setup in Setup::both().await {
+    for setup in Setup::each().await {
         let element = setup.start().await;
         let id = uuid::Uuid::new_v4().to_string();
         let fields = [("file_id", id.as_str())];
@@ -285,7 +283,7 @@ async fn right_checksum_and_ttl_are_kept() {
 
 #[tokio::test]
 async fn uploads_at_once_are_all_stored() {
-    for setup in Setup::both().await {
+    for setup in Setup::each().await {
         let element = setup.start().await;
         let token = KEYS.token("user");
         let mut uploads = tokio::task::JoinSet::new();

@@ -126,7 +126,11 @@ async fn check(state: &State, database: TestDatabase) {
         if round == 1 {
             index
                 .change(crate::index::Change {
-                    record: record.clone(),
+                    record: WalRecord {
+                        // The first round has taken it over.
+                        instance_id: "test".into(),
+                        ..record.clone()
+                    },
                     file: FileChange::Keep,
                 })
                 .await

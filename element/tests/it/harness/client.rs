@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::multipart::{Form, Part};
-use reqwest::{Method, RequestBuilder};
+use reqwest::{Body, Method, RequestBuilder};
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use super::keys::KEYS;
 
@@ -78,6 +80,35 @@ pub(crate) fn form(name: &str, content: &[u8], fields: &[(&str, &str)]) -> Form 
         .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let form = fields.fold(Form::new(), |form, (name, value)| form.text(name, value));
     form.part("file", Part::bytes(content.to_vec()).file_name(name.to_owned()))
+}
+
+/// A body whose pieces come when the test sends them.
+pub(crate) fn slow_body() -> (mpsc::UnboundedSender<Bytes>, Body) {
+    let (sender, receiver) = mpsc::unbounded_channel::<Bytes>();
+    let stream = futures::stream::unfold(receiver, |mut receiver| async move {
+        receiver
+            .recv()
+            .await
+            .map(|piece| (Ok::<_, std::io::Error>(piece), receiver))
+    });
+    (sender, Body::wrap_stream(stream))
+}
+
+/// A form that has begun: its file's first bytes are here, the rest comes when the test sends it.
+pub(crate) fn begun(first: Vec<u8>) -> (mpsc::UnboundedSender<Bytes>, Body) {
+    let (pieces, body) = slow_body();
+    let head = "--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"slow.bin\"\r\n\r\n";
+    pieces.send(head.into()).unwrap();
+    pieces.send(first.into()).unwrap();
+    (pieces, body)
+}
+
+/// An upload of a form that has begun.
+pub(crate) fn upload(client: &Client, body: Body) -> RequestBuilder {
+    client
+        .by("user", "POST", "/files/upload")
+        .header("content-type", "multipart/form-data; boundary=XX")
+        .body(body)
 }
 
 pub(crate) async fn send(request: RequestBuilder) -> Answer {

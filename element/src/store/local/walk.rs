@@ -4,29 +4,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use element_api::FileMetadata;
 use tokio::sync::mpsc;
 
 use crate::attr;
-
-/// Something the walk came upon.
-#[derive(Debug)]
-pub enum Found {
-    /// A file with its attributes.
-    File(Box<FileMetadata>),
-    /// An attr file that cannot be read, or whose content is missing.
-    Broken {
-        /// The attr file's path below the root.
-        path: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// Content without attributes: an upload that never came to be, or one whose attr file was lost.
-    Orphan {
-        /// Its path below the root.
-        path: String,
-    },
-}
+use crate::store::name::is_named_by;
+use crate::store::{Found, reason_of};
 
 /// Walks the store and sends what it finds, until the receiver goes away. Blocks.
 pub(super) fn walk(root: &Path, sender: &mpsc::Sender<Found>) -> io::Result<()> {
@@ -94,10 +76,7 @@ fn look(root: &Path, path: &Path) -> Option<Found> {
     }
     match fs::read(path).map(|bytes| attr::decode(&bytes, storage_path)) {
         Ok(Ok(metadata)) => Some(Found::File(Box::new(metadata))),
-        Ok(Err(error)) => broken(match std::error::Error::source(&error) {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        }),
+        Ok(Err(error)) => broken(reason_of(&error)),
         Err(error) => broken(error.to_string()),
     }
 }
@@ -124,12 +103,4 @@ pub(super) fn locate(root: &Path, folder: Option<&str>, id: &str) -> io::Result<
         }
     }
     Ok(None)
-}
-
-/// Whether the id stands where it belongs: last, but for an extension. A client's own words come before it.
-fn is_named_by(path: &str, id: &str) -> bool {
-    let stem = path.rsplit_once('.').map_or(path, |(stem, _)| stem);
-    [path, stem]
-        .iter()
-        .any(|name| name.strip_suffix(id).is_some_and(|rest| rest.ends_with('_')))
 }

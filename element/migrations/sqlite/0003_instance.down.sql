@@ -1,0 +1,2 @@
+DROP TABLE {prefix}lease;
+DROP TABLE {prefix}instance;

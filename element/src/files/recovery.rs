@@ -1,0 +1,104 @@
+//! Recovery at work: entries that were left over by crashed servers, and operations of this one whose end could not be written.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::unsettled::Bytes;
+use super::{Chain, FileError, Inner, KEEP_LOG, OpenError};
+use crate::durable;
+use crate::index::IndexError;
+use crate::wal::WalRecord;
+use crate::wal::recover::{self, RecoverError, Recovered};
+
+/// What others stored is counted anew so often.
+const COUNT_INTERVAL: Duration = Duration::from_secs(60);
+
+impl Inner {
+    /// Finishes or undoes every operation that was left over, and answers how many there were.
+    pub(super) async fn recover_left_over(&self) -> Result<usize, OpenError> {
+        let mut recovered = 0;
+        loop {
+            let records = self.instance.take_over().await?;
+            if records.is_empty() {
+                return Ok(recovered);
+            }
+            // Ours now: one that fails is tried again, and a failed start leaves them all to the next.
+            for record in &records {
+                self.unsettled.keep_if_room(record.clone());
+            }
+            for record in records {
+                self.recover(&record).await?;
+                self.unsettled.forget(&record);
+                recovered += 1;
+            }
+        }
+    }
+
+    async fn recover(&self, record: &WalRecord) -> Result<Recovered, RecoverError> {
+        let _gate = self.gate.read().await;
+        let _turn = match record.file_id {
+            Some(id) => Some(self.turn(id).await.map_err(busy)?),
+            None => None,
+        };
+        let outcome = recover::settle(self.store.as_ref(), &self.wal, record).await?;
+        self.recoveries.note(record, outcome);
+        Ok(outcome)
+    }
+
+    /// What servers that share a store do for each other.
+    pub(super) async fn look_after_others(&self) {
+        match self.recover_left_over().await {
+            Ok(0) => {}
+            Ok(entries) => tracing::info!(entries, "recovered what another server left"),
+            Err(error) => tracing::warn!(error = %Chain(&error), "failed to recover what other servers left"),
+        }
+        if self.accounts.is_older_than(COUNT_INTERVAL)
+            && let Ok(stats) = self.index.stats().await
+        {
+            self.accounts.set_used(stats.bytes);
+        }
+    }
+
+    pub(super) async fn prune(&self) -> Result<(), IndexError> {
+        self.index.prune_log(Timestamp::now() - KEEP_LOG).await?;
+        self.index.prune_instances().await
+    }
+
+    /// Tries again to settle what the database could not take before.
+    pub(super) async fn retry_unsettled(&self) {
+        for (record, bytes) in self.unsettled.all() {
+            // After a failed flush nobody knows what the disk holds; the next start looks again.
+            if durable::flush_failed() {
+                return;
+            }
+            match self.recover(&record).await {
+                Ok(outcome) => {
+                    match (bytes, outcome) {
+                        (Bytes::ReleaseIfUndone(bytes), Recovered::Undone) => self.accounts.release(bytes),
+                        (Bytes::SpendIfRedone(bytes), Recovered::Redone) => self.accounts.spend(bytes),
+                        _ => {}
+                    }
+                    self.unsettled.forget(&record);
+                }
+                Err(RecoverError::Index(IndexError::Fenced)) => {
+                    tracing::warn!(transaction_id = %record.transaction_id, "another server recovered an operation of this one");
+                    self.unsettled.forget(&record);
+                }
+                Err(error) if error.is_outage() => {
+                    tracing::debug!(error = %Chain(&error), "log entries cannot be settled yet");
+                    return;
+                }
+                Err(error) => tracing::warn!(error = %Chain(&error), "a log entry cannot be settled yet"),
+            }
+        }
+    }
+}
+
+/// Why a file's turn did not come, to somebody who recovers it.
+fn busy(error: FileError) -> RecoverError {
+    match error {
+        FileError::Index(error) => RecoverError::Index(error),
+        error => RecoverError::Storage(std::io::Error::other(error)),
+    }
+}

@@ -1,0 +1,227 @@
+//! Who of several servers over one database lives, what each holds, and which log entries the dead left behind. Time is the
+//! database's own, so that servers' clocks need not agree.
+
+use std::time::Duration;
+
+use super::sql::{Dialect, Parameter, Sql, Statement, WAL_COLUMNS};
+use super::{Index, IndexError};
+use crate::wal::WalRecord;
+
+/// How long a server counts as alive after it last said so.
+pub const INSTANCE_TTL: Duration = Duration::from_secs(15);
+
+/// How long the dead are remembered, for whoever looks into what happened.
+const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+
+/// Entries taken over at once.
+const BATCH: usize = 100;
+
+/// How servers share a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// This server has it alone, so whatever is left over is its own.
+    Alone,
+    /// Others may have it too.
+    WithOthers,
+}
+
+/// A name that one server holds. It is free again when this is released or dropped, or when the server dies.
+pub struct Lease {
+    index: Index,
+    /// What frees it; none once that was asked for.
+    freeing: Option<Statement>,
+}
+
+impl Lease {
+    /// Frees the name, and returns when it is free.
+    pub async fn release(mut self) {
+        if let Some(statement) = self.freeing.take() {
+            free(self.index.clone(), statement).await;
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let (Some(statement), Ok(runtime)) = (self.freeing.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(free(self.index.clone(), statement));
+        }
+    }
+}
+
+async fn free(index: Index, statement: Statement) {
+    if let Err(error) = index.backend.transact(&[statement]).await {
+        // It becomes free all the same when this server's own lease ends.
+        tracing::debug!(%error, "failed to release a lease");
+    }
+}
+
+impl Index {
+    /// Says that the server `instance_id` lives, for [`INSTANCE_TTL`] from now; one that is alone, until it leaves.
+    pub async fn keep_alive(&self, instance_id: &str, sharing: Sharing) -> Result<(), IndexError> {
+        let statement = self.sql.instance_keep(instance_id, sharing);
+        Ok(self.backend.transact(&[statement]).await?)
+    }
+
+    /// Says that it is gone, and frees what it held.
+    pub async fn leave(&self, instance_id: &str) -> Result<(), IndexError> {
+        Ok(self.backend.transact(&self.sql.instance_leave(instance_id)).await?)
+    }
+
+    /// Forgets every server. For one that knows to be alone.
+    pub async fn forget_instances(&self) -> Result<(), IndexError> {
+        Ok(self.backend.transact(&self.sql.instances_forget()).await?)
+    }
+
+    /// Forgets servers that died long ago.
+    pub async fn prune_instances(&self) -> Result<(), IndexError> {
+        Ok(self.backend.transact(&[self.sql.instances_prune()]).await?)
+    }
+
+    /// Makes pending log entries of the dead, or when alone of anybody, the entries of `instance_id`, and answers them, oldest
+    /// first. However many ask at once, each entry goes to one.
+    pub async fn take_over(&self, instance_id: &str, sharing: Sharing) -> Result<Vec<WalRecord>, IndexError> {
+        let mut taken = self.wal_records(&self.sql.wal_take_over(instance_id, sharing)).await?;
+        taken.sort_by_key(|record| (record.started_at, record.transaction_id));
+        Ok(taken)
+    }
+
+    /// Holds `name` for the server `instance_id`, unless a server that lives has it, this one included.
+    pub async fn lease(&self, name: &str, instance_id: &str) -> Result<Option<Lease>, IndexError> {
+        let taken = self.backend.fetch(&self.sql.lease_take(name, instance_id)).await?;
+        Ok((!taken.is_empty()).then(|| Lease {
+            index: self.clone(),
+            freeing: Some(self.sql.lease_release(name, instance_id)),
+        }))
+    }
+}
+
+impl Dialect {
+    /// The database's time.
+    const fn now(self) -> &'static str {
+        match self {
+            Self::Postgres => "clock_timestamp()",
+            Self::Sqlite => "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
+        }
+    }
+
+    /// The database's time, moved by seconds.
+    fn now_and(self, seconds: i64) -> String {
+        match self {
+            Self::Postgres => format!("clock_timestamp() + interval '{seconds} seconds'"),
+            Self::Sqlite => format!("strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '{seconds:+} seconds')"),
+        }
+    }
+
+    const fn end_of_time(self) -> &'static str {
+        match self {
+            Self::Postgres => "timestamptz 'infinity'",
+            Self::Sqlite => "'9999-12-31T23:59:59.999Z'",
+        }
+    }
+}
+
+impl Sql {
+    fn instance_keep(&self, instance_id: &str, sharing: Sharing) -> Statement {
+        let Self { prefix, dialect, .. } = self;
+        let (now, later) = (
+            dialect.now(),
+            match sharing {
+                Sharing::Alone => dialect.end_of_time().to_owned(),
+                Sharing::WithOthers => dialect.now_and(seconds(INSTANCE_TTL)),
+            },
+        );
+        Statement::new(
+            format!(
+                "INSERT INTO {prefix}instance (instance_id, started_at, expires_at) VALUES ($1, {now}, {later}) \
+                 ON CONFLICT (instance_id) DO UPDATE SET expires_at = excluded.expires_at"
+            ),
+            vec![Parameter::Text(instance_id.to_owned())],
+        )
+    }
+
+    fn instance_leave(&self, instance_id: &str) -> [Statement; 2] {
+        ["lease", "instance"].map(|table| {
+            Statement::new(
+                format!("DELETE FROM {}{table} WHERE instance_id = $1", self.prefix),
+                vec![Parameter::Text(instance_id.to_owned())],
+            )
+        })
+    }
+
+    fn instances_forget(&self) -> [Statement; 2] {
+        ["lease", "instance"].map(|table| Statement::new(format!("DELETE FROM {}{table}", self.prefix), Vec::new()))
+    }
+
+    fn instances_prune(&self) -> Statement {
+        let long_ago = self.dialect.now_and(-seconds(REMEMBERED));
+        Statement::new(
+            format!("DELETE FROM {}instance WHERE expires_at < {long_ago}", self.prefix),
+            Vec::new(),
+        )
+    }
+
+    /// Where nobody who lives is `table`'s `instance_id`.
+    fn nobody_lives(&self, table: &str) -> String {
+        let Self { prefix, dialect, .. } = self;
+        format!(
+            "NOT EXISTS (SELECT 1 FROM {prefix}instance AS living \
+             WHERE living.instance_id = {table}.instance_id AND living.expires_at > {})",
+            dialect.now()
+        )
+    }
+
+    fn wal_take_over(&self, instance_id: &str, sharing: Sharing) -> Statement {
+        let Self { wal, dialect, .. } = self;
+        let whose = match sharing {
+            Sharing::Alone => "true".to_owned(),
+            Sharing::WithOthers => self.nobody_lives("left_over"),
+        };
+        // Rows another server is just taking over, or their owner settling, are passed by.
+        let lock = match dialect {
+            Dialect::Postgres => "FOR UPDATE SKIP LOCKED",
+            Dialect::Sqlite => "",
+        };
+        Statement::new(
+            format!(
+                "UPDATE {wal} SET instance_id = $1 WHERE transaction_id IN (\
+                 SELECT transaction_id FROM {wal} AS left_over \
+                 WHERE status = 'pending' AND instance_id <> $1 AND {whose} ORDER BY started_at LIMIT {BATCH} {lock}) \
+                 RETURNING {}",
+                dialect.object(&WAL_COLUMNS)
+            ),
+            vec![Parameter::Text(instance_id.to_owned())],
+        )
+    }
+
+    fn lease_take(&self, name: &str, instance_id: &str) -> Statement {
+        let table = format!("{}lease", self.prefix);
+        Statement::new(
+            format!(
+                "INSERT INTO {table} (name, instance_id) VALUES ($1, $2) \
+                 ON CONFLICT (name) DO UPDATE SET instance_id = excluded.instance_id WHERE {} \
+                 RETURNING CAST('true' AS TEXT)",
+                self.nobody_lives(&table)
+            ),
+            vec![
+                Parameter::Text(name.to_owned()),
+                Parameter::Text(instance_id.to_owned()),
+            ],
+        )
+    }
+
+    fn lease_release(&self, name: &str, instance_id: &str) -> Statement {
+        Statement::new(
+            format!("DELETE FROM {}lease WHERE name = $1 AND instance_id = $2", self.prefix),
+            vec![
+                Parameter::Text(name.to_owned()),
+                Parameter::Text(instance_id.to_owned()),
+            ],
+        )
+    }
+}
+
+/// The durations here are constants of a few digits.
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}
