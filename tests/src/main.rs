@@ -42,7 +42,8 @@ enum Verb {
         /// kubectl or helm.
         name: String,
     },
-    /// Runs a command with a PostgreSQL and a Redis of its own, and the cluster when it is up: all that tests need.
+    /// Runs a command with a PostgreSQL, a Redis and an S3 server of its own, and the cluster when it is up: all that tests
+    /// need.
     Services {
         /// The command and its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]

@@ -1,7 +1,7 @@
-//! A PostgreSQL and a Redis for one command: on loopback, in a temporary folder, gone with the command.
+//! A PostgreSQL, a Redis and an S3 server for one command: on loopback, in a temporary folder, gone with the command.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -16,6 +16,7 @@ use crate::command::{command, run, run_any, wait_for};
 use crate::layout::{KUBECONFIG_VARIABLE, Layout};
 use crate::packages;
 use crate::step::step;
+use crate::tools;
 
 /// Debian's programs of PostgreSQL 15.
 const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
@@ -23,22 +24,27 @@ const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
 /// How long a server may take to answer on a busy machine.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs the command with `ARTSTORE_TEST_POSTGRES` and `ARTSTORE_TEST_REDIS` set, also `ARTSTORE_KUBECONFIG` when there is a
-/// cluster, and gives its exit code back.
+/// Runs the command with `ARTSTORE_TEST_POSTGRES`, `ARTSTORE_TEST_REDIS` and `ARTSTORE_TEST_S3` set, also `ARTSTORE_KUBECONFIG`
+/// when there is a cluster, and gives its exit code back.
 pub fn run_with_services(layout: &Layout, arguments: &[String]) -> Result<ExitCode> {
     packages::ensure(&[packages::SERVICES])?;
+    let versitygw = tools::VERSITYGW.ensure(layout)?;
     let folder = tempfile::Builder::new().prefix("artstore-services-").tempdir()?;
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
     // From here on a signal ends the command first; the servers follow when it is gone.
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let (_postgres, postgres_url) = step("start PostgreSQL for the tests", || start_postgres(folder.path()))?;
     let (_redis, redis_url) = step("start Redis for the tests", || start_redis(folder.path()))?;
+    let (_s3, s3_url) = step("start an S3 server for the tests", || {
+        start_s3(folder.path(), &versitygw)
+    })?;
     let (program, rest) = arguments.split_first().context("no command was given")?;
     let mut command = Command::new(program);
     command
         .args(rest)
         .env("ARTSTORE_TEST_POSTGRES", postgres_url)
-        .env("ARTSTORE_TEST_REDIS", redis_url);
+        .env("ARTSTORE_TEST_REDIS", redis_url)
+        .env("ARTSTORE_TEST_S3", s3_url);
     if layout.existing_cluster().is_none() && layout.kubeconfig().exists() {
         command.env(KUBECONFIG_VARIABLE, layout.kubeconfig());
     }
@@ -149,6 +155,38 @@ fn start_redis(folder: &Path) -> Result<(Server, String)> {
         Ok(answer.stdout.starts_with(b"PONG"))
     })?;
     Ok((server, format!("redis://127.0.0.1:{port}")))
+}
+
+/// The bucket every test has a folder of its own in.
+const BUCKET: &str = "artstore";
+
+/// versitygw over a folder, with one bucket: `http://KEY:SECRET@HOST:PORT/BUCKET`.
+fn start_s3(folder: &Path, program: &Path) -> Result<(Server, String)> {
+    let secret = run(&mut command("openssl", ["rand", "-hex", "16"]))?.trim().to_owned();
+    // Attributes apart from the objects: not every file system of a temporary folder keeps them.
+    let (root, sidecar) = (folder.join("s3/objects"), folder.join("s3/attributes"));
+    fs::create_dir_all(root.join(BUCKET))?;
+    fs::create_dir_all(&sidecar)?;
+    let address = format!("127.0.0.1:{}", free_port()?);
+    let mut versitygw = as_user(None, &program.display().to_string(), "TERM");
+    versitygw
+        .env("ROOT_ACCESS_KEY", "artstore")
+        .env("ROOT_SECRET_KEY", &secret)
+        .args([
+            "--port",
+            &address,
+            "--health",
+            "/health",
+            "--quiet",
+            "posix",
+            "--sidecar",
+        ])
+        .arg(&sidecar)
+        .arg(&root);
+    let log = folder.join("s3.log");
+    let server = start(&mut versitygw, &log, Signal::TERM)?;
+    let server = wait_until(server, &log, || Ok(TcpStream::connect(&address).is_ok()))?;
+    Ok((server, format!("http://artstore:{secret}@{address}/{BUCKET}")))
 }
 
 /// A command that ends when this process does, even by kill -9, and that runs as another user when one is given.

@@ -79,6 +79,13 @@ pub const HELM: Tool = Tool {
     package: "helm.sh/helm/v3/cmd/helm",
     link: PLAIN_LINK,
 };
+/// An S3 server over a folder.
+pub const VERSITYGW: Tool = Tool {
+    name: "versitygw",
+    module: "versitygw",
+    package: "github.com/versity/versitygw/cmd/versitygw",
+    link: PLAIN_LINK,
+};
 /// The process that holds a pod's namespaces.
 pub const PAUSE: Tool = Tool {
     name: "pause",

@@ -98,7 +98,7 @@ fn settings(root: &Path) -> Settings {
         },
         max_size: None,
         max_file_size: 2_000_000,
-        instance_id: "test".into(),
+        instance_id: format!("test/{}", Uuid::now_v7()),
     }
 }
 

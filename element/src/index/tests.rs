@@ -13,6 +13,9 @@ use super::{Change, FileChange, Index, IndexError, TablePrefix};
 use crate::config::DatabaseConfig;
 use crate::wal::{OperationType, Status, Wal};
 
+/// The newest version of the schema.
+const NEWEST: i64 = super::migrate::MIGRATIONS.len() as i64;
+
 /// A database of its own for one test.
 pub(crate) struct TestDatabase {
     folder: TempDir,
@@ -195,17 +198,20 @@ async fn migrations_go_up_and_down_for_two_prefixes_in_one_database() {
     for database in TestDatabase::both().await {
         let (one, two) = (database.open("storage_elem_01_"), database.open("storage_elem_02_"));
         assert_eq!(one.migration_status().await.unwrap().current(), None);
-        assert_eq!(one.migrate_up().await.unwrap().current(), Some(2));
-        assert_eq!(two.migrate_up().await.unwrap().current(), Some(2));
+        assert_eq!(one.migrate_up().await.unwrap().current(), Some(NEWEST));
+        assert_eq!(two.migrate_up().await.unwrap().current(), Some(NEWEST));
         put(&one, &file(1)).await;
         assert_eq!(two.get(file(1).file_id).await.unwrap(), None);
         let both = names(&database).await;
         for name in &both {
             assert!(name.starts_with("storage_elem_0"), "{name} is without a prefix");
         }
-        assert_eq!(one.migrate_down().await.unwrap().current(), Some(1));
-        assert_eq!(one.migrate_down().await.unwrap().current(), None);
-        assert_eq!(one.migrate_down().await.unwrap().current(), None);
+        for version in (1..NEWEST).rev() {
+            assert_eq!(one.migrate_down().await.unwrap().current(), Some(version));
+        }
+        for _ in 0..2 {
+            assert_eq!(one.migrate_down().await.unwrap().current(), None);
+        }
         let left: Vec<_> = names(&database)
             .await
             .into_iter()
@@ -216,7 +222,7 @@ async fn migrations_go_up_and_down_for_two_prefixes_in_one_database() {
                 .all(|name| name.starts_with("storage_elem_01_schema_migrations")),
             "{left:?}"
         );
-        assert_eq!(one.migrate_up().await.unwrap().current(), Some(2));
+        assert_eq!(one.migrate_up().await.unwrap().current(), Some(NEWEST));
         assert_eq!(names(&database).await, both);
         assert_eq!(two.stats().await.unwrap().files, 0);
         one.close().await;
@@ -232,7 +238,7 @@ async fn migrations_of_many_elements_at_once_all_succeed() {
             .map(|number| database.open(&format!("storage_elem_{number}_")))
             .collect();
         for result in futures::future::join_all(indexes.iter().map(Index::migrate_up)).await {
-            assert_eq!(result.unwrap().current(), Some(2));
+            assert_eq!(result.unwrap().current(), Some(NEWEST));
         }
         for index in indexes {
             index.close().await;

@@ -51,13 +51,8 @@ async fn patch_changes_what_it_names_and_counts_revisions() {
         }
         assert_eq!(element.client.json(&path).await, changed);
 
-        let kept = setup
-            .root()
-            .join(format!("{}.attr.json", file["storage_path"].as_str().unwrap()));
-        assert_eq!(
-            serde_json::from_slice::<Value>(&std::fs::read(kept).unwrap()).unwrap(),
-            changed
-        );
+        let kept = setup.kept(&format!("{}.attr.json", file["storage_path"].as_str().unwrap()));
+        assert_eq!(serde_json::from_slice::<Value>(&kept).unwrap(), changed);
     }
 }
 

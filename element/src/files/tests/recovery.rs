@@ -127,8 +127,7 @@ async fn check(state: &State, database: TestDatabase) {
             index
                 .change(crate::index::Change {
                     record: WalRecord {
-                        // The first round has taken it over.
-                        instance_id: "test".into(),
+                        transaction_id: uuid::Uuid::now_v7(),
                         ..record.clone()
                     },
                     file: FileChange::Keep,

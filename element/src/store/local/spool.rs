@@ -127,6 +127,9 @@ impl Spool for LocalSpool {
     }
 
     fn write(&mut self, chunk: Bytes) -> BoxFuture<'_, io::Result<()>> {
+        if matches!(self.state, State::Ended) {
+            return Box::pin(ready(Err(ended_before())));
+        }
         self.size += chunk.len() as u64;
         self.buffer.extend_from_slice(&chunk);
         if self.buffer.len() < BUFFER_BYTES {
