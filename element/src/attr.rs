@@ -1,6 +1,8 @@
 //! `NAME.attr.json`: encoding and decoding of the document that is the truth about a file. No disk access here.
 
 use element_api::{FileMetadata, SCHEMA_VERSION};
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use jiff::{Timestamp, TimestampRound, Unit};
 use serde_json::{Map, Value};
 
@@ -78,6 +80,9 @@ fn modernise(document: &mut Map<String, Value>, storage_path: &str) {
         }
     }
     flatten(document);
+    for name in ["created_at", "updated_at", "expires_at"] {
+        read_as_utc(document, name);
+    }
     let file_name = storage_path.rsplit('/').next().unwrap_or(storage_path);
     document.insert("storage_path".to_owned(), storage_path.into());
     document.insert("storage_filename".to_owned(), file_name.into());
@@ -103,6 +108,17 @@ fn flatten(document: &mut Map<String, Value>) {
         {
             *value = value.to_string().into();
         }
+    }
+}
+
+/// Older systems wrote times in UTC without saying so.
+fn read_as_utc(document: &mut Map<String, Value>, name: &str) {
+    let text = document.get(name).and_then(Value::as_str);
+    if let Some(time) = text.and_then(|text| text.parse::<DateTime>().ok())
+        && text.is_some_and(|text| text.parse::<Timestamp>().is_err())
+        && let Ok(time) = time.to_zoned(TimeZone::UTC)
+    {
+        document.insert(name.to_owned(), time.timestamp().to_string().into());
     }
 }
 

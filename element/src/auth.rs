@@ -38,7 +38,7 @@ pub(crate) struct Caller {
 pub(crate) enum Identity {
     /// The bearer of a signed token.
     Caller(Arc<Caller>),
-    /// The operator, by the admin token. Good for the mode only.
+    /// The operator, by the admin token. Good for mode and maintenance only.
     Operator,
 }
 

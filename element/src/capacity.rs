@@ -1,5 +1,5 @@
 //! Capacity: what the element may still take. Bytes are reserved before they are written, so that uploads running side by side
-//! cannot fill the volume together.
+//! cannot fill the volume together. A file counts with its attr file ([`footprint`]), and what lies in quarantine counts too.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +7,13 @@ use std::time::{Duration, Instant};
 
 use element_api::{Capacity, CapacityStatus};
 
+use crate::attr;
 use crate::store::{Space, Store};
+
+/// The bytes a file takes: its content and the page of its attr file.
+pub const fn footprint(content: u64) -> u64 {
+    content.saturating_add(attr::MAX_BYTES as u64)
+}
 
 /// There is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +36,8 @@ pub struct Accounts {
 #[derive(Default)]
 struct Counts {
     used: AtomicU64,
+    /// In quarantine: no files any more, but still on disk.
+    set_aside: AtomicU64,
     reserved: AtomicU64,
     /// The part of `reserved` that is on disk already, and so missing from the volume's free bytes.
     written: AtomicU64,
@@ -45,16 +53,12 @@ pub struct Reservation {
 }
 
 impl Accounts {
-    /// An element whose files take `used` bytes, and may take `max_size` where that is set.
-    pub fn new(store: Arc<dyn Store>, max_size: Option<u64>, used: u64) -> Self {
-        let counts = Counts {
-            used: AtomicU64::new(used),
-            ..Counts::default()
-        };
+    /// An element without files, which may take `max_size` where that is set.
+    pub fn new(store: Arc<dyn Store>, max_size: Option<u64>) -> Self {
         Self {
             store,
             max_size,
-            counts: Arc::new(counts),
+            counts: Arc::default(),
         }
     }
 
@@ -63,7 +67,11 @@ impl Accounts {
     /// A volume that cannot be asked counts as having no room: nothing is stored on a volume that does not answer.
     pub fn capacity(&self) -> Capacity {
         let space = self.store.space().unwrap_or(Space { total: 0, available: 0 });
-        let used = self.counts.used.load(Ordering::Acquire);
+        let used = self
+            .counts
+            .used
+            .load(Ordering::Acquire)
+            .saturating_add(self.set_aside());
         let reserved = self.counts.reserved.load(Ordering::Acquire);
         let total = self.max_size.map_or(space.total, |max_size| max_size.min(space.total));
         let used = used.saturating_add(reserved);
@@ -88,19 +96,32 @@ impl Accounts {
         Ok(reservation)
     }
 
-    /// A file of `bytes` stands.
-    pub fn spend(&self, bytes: u64) {
-        self.counts.used.fetch_add(bytes, Ordering::AcqRel);
+    /// A file with `content` bytes stands.
+    pub fn spend(&self, content: u64) {
+        self.counts.used.fetch_add(footprint(content), Ordering::AcqRel);
     }
 
-    /// A file of `bytes` is gone.
-    pub fn release(&self, bytes: u64) {
-        subtract(&self.counts.used, bytes);
+    /// A file with `content` bytes is gone.
+    pub fn release(&self, content: u64) {
+        subtract(&self.counts.used, footprint(content));
     }
 
-    /// Files take `bytes` in all, as the database counts.
-    pub fn set_used(&self, bytes: u64) {
-        self.counts.used.store(bytes, Ordering::Release);
+    /// `bytes` more lie in quarantine.
+    pub fn add_aside(&self, bytes: u64) {
+        self.counts.set_aside.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// Bytes that lie in quarantine.
+    pub fn set_aside(&self) -> u64 {
+        self.counts.set_aside.load(Ordering::Acquire)
+    }
+
+    /// There are `files` files with `content` bytes in all, as the database counts.
+    pub fn set_used(&self, files: u64, content: u64) {
+        let attributes = files.saturating_mul(footprint(0));
+        self.counts
+            .used
+            .store(content.saturating_add(attributes), Ordering::Release);
         *self.counts.counted.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
@@ -136,9 +157,9 @@ impl Reservation {
         })
     }
 
-    /// The upload is a file now and takes `bytes`.
-    pub fn spend(self, bytes: u64) {
-        self.accounts.spend(bytes);
+    /// The upload is a file now, with `content` bytes.
+    pub fn spend(self, content: u64) {
+        self.accounts.spend(content);
     }
 
     /// `bytes` of the upload are on disk.

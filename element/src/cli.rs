@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::config::args::{DatabaseArgs, ElementArgs, LogArgs, RedisArgs, ServerArgs, StorageArgs, TokenCheckArgs};
+use crate::config::args::{
+    DatabaseArgs, ElementArgs, LogArgs, MaintenanceArgs, RedisArgs, ServerArgs, StorageArgs, TokenCheckArgs,
+};
 
 /// A storage element: keeps files and their metadata, and serves them over HTTP.
 #[derive(Debug, Parser)]
@@ -25,6 +27,9 @@ pub(crate) enum Command {
     Migrate(MigrateArgs),
     /// Rebuild the database from the attribute files. Stop the server first.
     Rebuild(RebuildArgs),
+    /// Check content, attribute files, database and write-ahead log. Stop the server first.
+    #[command(after_help = FSCK_CODES)]
+    Fsck(FsckArgs),
     /// Upload a random file to a running element, read it back, compare, delete it.
     SmokeTest(SmokeTestArgs),
 }
@@ -46,6 +51,8 @@ pub(crate) struct ServeArgs {
     pub(crate) database: DatabaseArgs,
     #[command(flatten)]
     pub(crate) redis: RedisArgs,
+    #[command(flatten)]
+    pub(crate) maintenance: MaintenanceArgs,
     #[command(flatten)]
     pub(crate) logs: LogArgs,
 }
@@ -85,6 +92,9 @@ pub(crate) enum MigrateAction {
 pub(crate) struct MigrateArgs {
     #[arg(value_enum)]
     pub(crate) action: MigrateAction,
+    /// With `up`: make the database first, when it is not there and the role may.
+    #[arg(long)]
+    pub(crate) create_database: bool,
     #[command(flatten)]
     pub(crate) element: ElementArgs,
     #[command(flatten)]
@@ -99,6 +109,30 @@ pub(crate) struct RebuildArgs {
     pub(crate) element: ElementArgs,
     #[command(flatten)]
     pub(crate) storage: StorageArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+}
+
+/// What the exit codes of `fsck` say; the bits of e2fsck.
+const FSCK_CODES: &str = "Exit codes: 0 all is well; 1 something was wrong (with --repair: and all of it is repaired now); \
+                          4 --repair could not repair all of it; 8 the check could not be made; 2 bad configuration.";
+
+#[derive(Debug, Args)]
+pub(crate) struct FsckArgs {
+    /// Repair what can be repaired without losing anything: the database and the log are made what the files say, leftovers
+    /// are removed, damaged content goes into quarantine.
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Compare sizes instead of reading all content.
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Print a JSON object for each finding, and one for the summary.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) element: ElementArgs,
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
     #[command(flatten)]

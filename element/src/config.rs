@@ -5,6 +5,7 @@ pub(crate) mod args;
 mod database;
 pub(crate) mod environment;
 mod error;
+mod maintenance;
 mod store;
 pub(crate) mod value;
 
@@ -19,6 +20,7 @@ use self::args::{ElementArgs, LogArgs, RedisArgs, ServerArgs, StorageArgs, Token
 pub(crate) use self::database::DatabaseConfig;
 use self::environment::Environment;
 pub(crate) use self::error::ConfigError;
+pub(crate) use self::maintenance::MaintenanceConfig;
 use self::value::{Value, secret};
 use crate::auth::keys::{PublicKey, public_keys};
 use crate::cli::ServeArgs;
@@ -49,6 +51,7 @@ pub(crate) struct Config {
     pub(crate) storage: StorageConfig,
     pub(crate) database: DatabaseConfig,
     pub(crate) redis: Option<RedisConfig>,
+    pub(crate) maintenance: MaintenanceConfig,
 }
 
 /// What a token must say besides being signed.
@@ -144,6 +147,7 @@ impl Config {
             tokens,
             storage: StorageConfig::read(args.storage)?,
             redis: RedisConfig::read(args.redis, environment)?,
+            maintenance: MaintenanceConfig::read(args.maintenance)?,
             element,
             database,
         })

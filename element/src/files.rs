@@ -3,11 +3,17 @@
 //! [`Files`] holds what the verbs share: the store, the index and its log, the room that is left, a turn for each file, and the
 //! operations whose database side is still open ([`unsettled`]).
 
+mod collect;
 mod delete;
 mod error;
+mod fsck;
+mod inspect;
+mod quarantine;
 mod read;
 mod rebuild;
+mod reconcile;
 mod recovery;
+mod scrub;
 mod turn;
 mod unsettled;
 mod update;
@@ -24,6 +30,8 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 pub use self::error::{FileError, OpenError, RebuildError};
+pub use self::fsck::Check;
+pub use self::inspect::{CareError, Plan, Reading, Rows, Unwatched, Watch};
 pub use self::read::Content;
 use self::turn::Turns;
 use self::unsettled::{Bytes, Unsettled};
@@ -117,8 +125,10 @@ impl Files {
             tracing::info!(entries = recovered, leftovers = swept, "recovered the write-ahead log");
         }
         let stats = inner.index.stats().await?;
-        inner.accounts.set_used(stats.bytes);
-        if stats.files == 0 && !inner.store.is_empty().await.map_err(OpenError::Sweep)? {
+        inner.accounts.set_used(stats.files, stats.bytes);
+        let quarantined = inner.store.quarantined().await.map_err(OpenError::Sweep)?;
+        inner.accounts.add_aside(quarantined);
+        if inner.index.is_empty().await? && !inner.store.is_empty().await.map_err(OpenError::Sweep)? {
             tracing::warn!("the database is empty but the store holds files: rebuilding the database");
             self.rebuild().await?;
         }
@@ -128,7 +138,7 @@ impl Files {
     fn assemble(settings: Settings, store: Arc<dyn Store>, index: Index, instance: Instance) -> Self {
         let inner = Inner {
             wal: Wal::new(index.clone(), settings.instance_id.clone()),
-            accounts: Accounts::new(Arc::clone(&store), settings.max_size, 0),
+            accounts: Accounts::new(Arc::clone(&store), settings.max_size),
             turns: Turns::default(),
             unsettled: Unsettled::default(),
             recoveries: Recoveries::default(),
@@ -164,6 +174,19 @@ impl Files {
     /// How full the element is.
     pub fn capacity(&self) -> Capacity {
         self.inner.accounts.capacity()
+    }
+
+    /// Bytes that lie in quarantine.
+    pub fn quarantined(&self) -> u64 {
+        self.inner.accounts.set_aside()
+    }
+
+    /// Counts all files anew, against whatever made the totals drift.
+    async fn recount(&self) {
+        match self.inner.index.recount().await {
+            Ok(()) => self.inner.refresh_used().await,
+            Err(error) => tracing::warn!(error = %Chain(&error), "failed to count the files anew"),
+        }
     }
 
     /// Log entries that were recovered by this process, at its start or later.
@@ -262,6 +285,11 @@ async fn sweep(store: &dyn Store, index: &Index) -> Result<usize, OpenError> {
             let is_owner = |record: &WalRecord| left.belongs_to(record.transaction_id, record.operation_data.planned());
             !running.iter().any(is_owner)
         });
+    }
+    if !left.is_empty() {
+        // What an upload that ended meanwhile had is a file now, or gone.
+        let still = store.leftovers().await.map_err(OpenError::Sweep)?;
+        left.retain(|left| still.contains(left));
     }
     for left in &left {
         store.clear(left).await.map_err(OpenError::Sweep)?;

@@ -11,6 +11,7 @@ mod form;
 mod health;
 mod info;
 mod linger;
+mod maintenance;
 mod mode;
 mod multipart;
 mod range;
@@ -38,7 +39,9 @@ pub(crate) fn router(app: App) -> Router {
         .route("/info", get(info::info))
         .route("/capacity", get(info::capacity))
         .route("/mode", get(mode::show))
-        .route("/mode/transition", post(mode::transition));
+        .route("/mode/transition", post(mode::transition))
+        .route("/maintenance/{kind}", post(maintenance::start))
+        .route("/maintenance/tasks/{id}", get(maintenance::show));
     Router::new()
         .nest("/api/v1", api)
         .route("/health/live", get(health::live))

@@ -4,12 +4,14 @@
 //! is one text for both databases (`sql`), every change goes through one writer that shares commits (`writer`), and the two
 //! backends only open pools and run statements.
 
+mod care;
 mod lease;
 mod migrate;
 mod postgres;
 mod search;
 mod sql;
 mod sqlite;
+mod totals;
 mod writer;
 
 use std::path::Path;
@@ -24,6 +26,7 @@ use uuid::Uuid;
 
 pub use self::lease::{INSTANCE_TTL, Lease, Sharing};
 pub use self::migrate::MigrationStatus;
+pub use self::postgres::create_database;
 pub use self::search::Search;
 #[cfg(test)]
 pub use self::search::Sort;
@@ -163,7 +166,7 @@ trait Backend: Send + Sync {
     fn close(&self) -> BoxFuture<'_, ()>;
 }
 
-/// Counts of what the index holds.
+/// Counts of what the index holds; kept with every change, so that asking for them is cheap.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 pub struct IndexStats {
     /// Files known.
@@ -298,7 +301,7 @@ impl Index {
         self.wal_records(&self.sql.wal_pending()).await
     }
 
-    /// Log entries of any status that began at `since` or later.
+    /// Log entries that are pending, or were settled at `since` or later.
     pub async fn logged_since(&self, since: Timestamp) -> Result<Vec<WalRecord>, IndexError> {
         self.wal_records(&self.sql.wal_since(since)).await
     }

@@ -1,7 +1,7 @@
 //! The storage element: a file server that keeps metadata beside each file.
 //!
 //! This file declares the modules, reads the command line, and turns a command's end into an exit code: 0 when it went well,
-//! 2 when the configuration is at fault, 1 otherwise.
+//! 2 when the configuration is at fault, 1 otherwise; `fsck` has codes of its own.
 #![allow(
     unreachable_pub,
     reason = "a binary has no outside; `pub` marks what a module offers the others"
@@ -16,14 +16,17 @@ mod dev;
 mod discovery;
 mod durable;
 mod files;
+mod fsck;
 mod http;
 mod index;
+mod maintenance;
 mod metrics;
 mod mode;
 mod run;
 mod smoke_test;
 mod state;
 mod store;
+mod tasks;
 mod telemetry;
 mod token;
 mod wal;
@@ -40,26 +43,29 @@ use crate::config::environment::Environment;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let Err(error) = dispatch(cli) else {
-        return ExitCode::SUCCESS;
+    let error = match dispatch(cli) {
+        Ok(code) => return code,
+        Err(error) => error,
     };
     // INVARIANT: with standard error gone there is nobody left to tell; the exit code still says it.
     let _ = writeln!(io::stderr(), "artstore-element: {error:#}");
     ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
 }
 
-fn dispatch(cli: Cli) -> Result<()> {
+fn dispatch(cli: Cli) -> Result<ExitCode> {
     let environment = Environment::new(std::env::vars_os());
     environment.check(&Cli::command())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    match cli.command {
+    let done = match cli.command {
+        Command::Fsck(args) => return runtime.block_on(fsck::run(args, &environment)),
         Command::Serve(args) => runtime.block_on(run::serve(*args, &environment)),
         Command::Migrate(args) => runtime.block_on(run::migrate(args, &environment)),
         Command::Rebuild(args) => runtime.block_on(run::rebuild(args, &environment)),
         Command::SmokeTest(args) => runtime.block_on(smoke_test::run(args)),
         Command::Token(args) => token::run(args),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

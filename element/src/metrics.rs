@@ -1,5 +1,7 @@
 //! Metrics: `artstore_element_*`. Labels come from closed lists only, whatever a client sends.
 
+mod maintenance;
+
 use std::sync::atomic::AtomicU64;
 
 use element_api::{Capacity, Mode};
@@ -12,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::maintenance::MaintenanceMetrics;
 use crate::index::IndexStats;
 
 type Fraction = Gauge<f64, AtomicU64>;
@@ -30,6 +33,7 @@ pub(crate) enum Call {
     capacity,
     mode,
     transition,
+    maintenance,
     health,
     metrics,
     other,
@@ -78,6 +82,7 @@ pub(crate) struct Metrics {
     wal_recovered: Family<RecoveryLabels, Gauge<u64, AtomicU64>>,
     redis_up: Option<Gauge>,
     redis_reports: Family<ReportLabels, Counter>,
+    pub(crate) maintenance: MaintenanceMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -101,6 +106,8 @@ pub(crate) struct Snapshot {
     pub(crate) mode_refused: bool,
     pub(crate) writable: bool,
     pub(crate) capacity: Option<Capacity>,
+    /// Bytes in quarantine.
+    pub(crate) quarantined: u64,
     /// Log entries recovered, by outcome.
     pub(crate) recovered: Vec<(&'static str, u64)>,
     /// None while the database is away.
@@ -114,6 +121,7 @@ impl Metrics {
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The running version", build);
         let metrics = Self {
+            maintenance: MaintenanceMetrics::registered(&mut registry),
             requests: Family::default(),
             seconds: Family::new_with_constructor(seconds_histogram),
             received: Counter::default(),
@@ -212,6 +220,7 @@ impl Metrics {
         self.mode_refused.set(i64::from(snapshot.mode_refused));
         self.writable.set(i64::from(snapshot.writable));
         self.database_up.set(i64::from(snapshot.index.is_some()));
+        self.maintenance.quarantined(snapshot.quarantined);
         if let Some(capacity) = &snapshot.capacity {
             for (kind, bytes) in [
                 ("total", capacity.total_bytes),
@@ -265,6 +274,7 @@ mod tests {
                 mode_refused: false,
                 writable: true,
                 capacity: Some(Capacity::new(100, 25, 75)),
+                quarantined: 7,
                 recovered: vec![("redone", 3)],
                 index: None,
             })
@@ -277,6 +287,9 @@ mod tests {
             "artstore_element_database_up 0",
             "artstore_element_capacity_bytes{kind=\"used\"} 25",
             "artstore_element_redis_up 0",
+            "artstore_element_quarantined_bytes 7",
+            "artstore_element_tasks_running{kind=\"scrub\"} 0",
+            "artstore_element_scrub_corrupt_total 0",
             "artstore_element_redis_reports_total{result=\"failed\"} 1",
         ] {
             assert!(text.lines().any(|written| written == line), "{line} in\n{text}");

@@ -22,10 +22,12 @@ use crate::auth::Authenticator;
 use crate::cli::{MigrateAction, MigrateArgs, RebuildArgs, ServeArgs};
 use crate::config::environment::Environment;
 use crate::config::{
-    Config, DatabaseConfig, ElementConfig, LogConfig, LogFormat, RedisConfig, StorageConfig, TokenRules,
+    Config, DatabaseConfig, ElementConfig, LogConfig, LogFormat, MaintenanceConfig, RedisConfig, StorageConfig,
+    TokenRules,
 };
 use crate::files::{Files, Settings};
-use crate::index::{Index, MigrationStatus};
+use crate::index::{Index, MigrationStatus, create_database};
+use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
 use crate::mode::{self, Modes};
 use crate::state::{About, App, Opened};
@@ -69,6 +71,7 @@ pub(crate) async fn serve(mut args: ServeArgs, environment: &Environment) -> Res
         storage: config.storage,
         database: config.database,
         redis: config.redis,
+        maintenance: config.maintenance,
         dev: dev.then_some(config.tokens),
         address,
         stopping: stopping.clone(),
@@ -111,6 +114,7 @@ struct Startup {
     storage: StorageConfig,
     database: DatabaseConfig,
     redis: Option<RedisConfig>,
+    maintenance: MaintenanceConfig,
     /// With `--dev`, what its tokens must say.
     dev: Option<TokenRules>,
     address: SocketAddr,
@@ -126,7 +130,16 @@ impl Startup {
         };
         // The storage folder is ours from here on, and the mode kept in it.
         mode::file::look(self.app.modes()).await;
-        self.app.opened(opened.clone());
+        let maintenance = Maintenance::new(
+            opened.files.clone(),
+            Arc::clone(self.app.modes()),
+            Arc::clone(self.app.metrics()),
+            self.maintenance,
+            self.stopping.clone(),
+            self.tasks.clone(),
+        );
+        maintenance.follow_schedule();
+        self.app.opened(opened.clone(), maintenance);
         self.tasks
             .spawn(mode::file::follow(Arc::clone(self.app.modes()), self.stopping.clone()));
         tracing::info!(element_id = self.element.id, mode = %self.app.modes().current(), "ready");
@@ -154,6 +167,14 @@ pub(crate) async fn migrate(args: MigrateArgs, environment: &Environment) -> Res
     let element = ElementConfig::read(args.element)?;
     let database = DatabaseConfig::read(args.database, &element.id, environment)?;
     element.check(&database)?;
+    if args.create_database {
+        if !matches!(args.action, MigrateAction::Up) {
+            bail!("--create-database goes with migrate up only");
+        }
+        if create_database(&database).await? {
+            tracing::info!("created the database");
+        }
+    }
     if matches!(database, DatabaseConfig::Embedded { .. }) {
         create(&element.own_folder())?;
     }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crate::auth::Authenticator;
 use crate::files::Files;
+use crate::maintenance::Maintenance;
 use crate::metrics::{Metrics, Snapshot};
 use crate::mode::Modes;
 
@@ -39,6 +40,8 @@ struct Inner {
     metrics: Arc<Metrics>,
     /// Set once the database was reached and the write-ahead log recovered.
     opened: OnceLock<Opened>,
+    /// Set just before.
+    maintenance: OnceLock<Maintenance>,
     stopping: AtomicBool,
     started: Instant,
 }
@@ -51,6 +54,7 @@ impl App {
             modes,
             metrics,
             opened: OnceLock::new(),
+            maintenance: OnceLock::new(),
             stopping: AtomicBool::new(false),
             started: Instant::now(),
         };
@@ -83,8 +87,15 @@ impl App {
         self.inner.opened.get()?.schema_version
     }
 
+    /// What runs tasks; none until the element has started up.
+    pub(crate) fn maintenance(&self) -> Option<&Maintenance> {
+        self.inner.maintenance.get()
+    }
+
     /// The element has started up.
-    pub(crate) fn opened(&self, opened: Opened) {
+    pub(crate) fn opened(&self, opened: Opened, maintenance: Maintenance) {
+        // INVARIANT: as below.
+        let _ = self.inner.maintenance.set(maintenance);
         // INVARIANT: there is one starter, so the cell is empty; were it not, the files it holds are as good.
         let _ = self.inner.opened.set(opened);
     }
@@ -112,6 +123,7 @@ impl App {
             mode_refused: self.modes().refused().is_some(),
             writable: self.files().is_none_or(|files| files.writable().is_ok()),
             capacity: self.files().map(Files::capacity),
+            quarantined: self.files().map_or(0, Files::quarantined),
             recovered: self
                 .files()
                 .map(|files| files.recoveries().counts().to_vec())

@@ -7,6 +7,8 @@
 //! ROOT/YYYY/MM/DD/HH/NAME.attr.json   the truth about it
 //! ROOT/.artstore/tmp/ID               content of an upload in progress
 //! ROOT/.artstore/tmp/ID.attr.json     attributes about to take their place
+//! ROOT/.artstore/quarantine/ID/NAME   damaged content with its attributes, kept until a person removes it
+//! ROOT/.artstore/scrub.json           how far the scrub came
 //! ROOT/.artstore/lock                 held by the one server of this folder
 //! ```
 //! The order in which they change is the write-ahead log's protocol (`wal`); each method here is one step of it, and returns when
@@ -28,16 +30,17 @@ use bytes::Bytes;
 use element_api::FileMetadata;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 pub use self::fence::Fence;
 use self::local::LocalStore;
-pub use self::name::{storage_filename, storage_folder};
+pub use self::name::{id_in_name, storage_filename, storage_folder};
 pub use self::s3::S3Config;
 use self::s3::S3Store;
-use crate::attr::AttrError;
+use crate::attr::{self, AttrError};
 
 /// Where files are to be kept.
 #[derive(Clone, Debug)]
@@ -167,8 +170,31 @@ pub trait Store: Send + Sync {
     /// Finds a file's path without the database. An id of ours tells its folder; any other means a walk over all names.
     fn locate(&self, id: Uuid) -> BoxFuture<'_, io::Result<Option<String>>>;
 
-    /// Everything in the store, as the receiver takes it; the handle tells whether the walk came to its end.
-    fn walk(&self) -> (mpsc::Receiver<Found>, JoinHandle<io::Result<()>>);
+    /// Everything in the store in the order of its paths, as the receiver takes it; with `after`, what comes behind the thing with
+    /// that [`Found::path`]. The handle tells whether the walk came to its end.
+    fn walk(&self, after: Option<String>) -> (mpsc::Receiver<Found>, JoinHandle<io::Result<()>>);
+
+    /// What stands at a file's place, each part for itself.
+    fn look<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<Look>>;
+
+    /// Opens the content to read it whole, from where it is kept and not from some cache.
+    fn scan<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Scan>>>;
+
+    /// Moves what stands at a file's place into the quarantine of `transaction`. What is there already is left there, so that it can
+    /// be called again after a crash.
+    fn quarantine<'a>(&'a self, transaction: Uuid, storage_path: &'a str) -> BoxFuture<'a, io::Result<()>>;
+
+    /// Bytes that lie in quarantine.
+    fn quarantined(&self) -> BoxFuture<'_, io::Result<u64>>;
+
+    /// Removes the empty folders of hours before `time`, and the days, months and years that are empty then; answers how many.
+    fn prune_folders(&self, time: Timestamp) -> BoxFuture<'_, io::Result<u64>>;
+
+    /// A note of ours that was kept under this name.
+    fn note(&self, name: &'static str) -> BoxFuture<'_, io::Result<Option<Vec<u8>>>>;
+
+    /// Keeps a note under this name, durably.
+    fn keep_note(&self, name: &'static str, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<()>>;
 
     /// Whether the store holds no folder of files.
     fn is_empty(&self) -> BoxFuture<'_, io::Result<bool>>;
@@ -205,7 +231,16 @@ pub trait Readable: Send + Sync {
     fn read(&self, range: Range<u64>) -> BoxFuture<'static, io::Result<ByteStream>>;
 }
 
-/// Content that stands complete where it was spooled.
+/// Content that is being read whole, a piece at a time, so that whoever reads sets the pace.
+pub trait Scan: Send {
+    /// Reads the next piece and answers its length; 0 at the end.
+    fn step(&mut self) -> BoxFuture<'_, io::Result<u64>>;
+
+    /// What was read. Fails when some piece could not be.
+    fn finish(self: Box<Self>) -> io::Result<Spooled>;
+}
+
+/// Content that stands complete where it was spooled, or was read from where it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spooled {
     /// Its bytes.
@@ -230,6 +265,15 @@ pub struct Parts {
     pub content: bool,
     /// The attr file.
     pub attributes: bool,
+}
+
+/// What stands at a file's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// The size of the content, where it stands.
+    pub content: Option<u64>,
+    /// The attr file, where it stands.
+    pub attributes: Option<Vec<u8>>,
 }
 
 /// Something an upload left that is no part of a file.
@@ -278,6 +322,16 @@ pub enum Found {
         /// Its path below the root.
         path: String,
     },
+}
+
+impl Found {
+    /// Where the walk came upon it, below the root.
+    pub fn path(&self) -> String {
+        match self {
+            Self::File(metadata) => format!("{}{}", metadata.storage_path, attr::SUFFIX),
+            Self::Broken { path, .. } | Self::Orphan { path } => path.clone(),
+        }
+    }
 }
 
 /// Why an attr file cannot be understood, on one line.

@@ -15,6 +15,9 @@
 //! An update replaces the attr file by rename (present before and after: redo puts whichever row it holds). A delete removes the
 //! attr file, flushes, removes the content, flushes, and then the row. So one rule recovers all three: *attr file present, put
 //! its row; absent, remove the content and the row*. Doing it twice changes nothing, so recovery may itself be killed.
+//!
+//! Damaged content that goes into quarantine has an entry of its own kind, since it must never be removed: once a part of the file
+//! has moved recovery moves the other and removes the row; while both stand it leaves them.
 
 mod instance;
 mod record;

@@ -22,8 +22,16 @@ struct Manifest {
 }
 
 /// Builds the folder's Containerfile into an archive with one image of that name. The same content gives the same
-/// image, so nothing restarts for an unchanged one. The caller holds the lock of the cluster.
-pub fn build(layout: &Layout, folder: &Path, containerfile: &Path, name: &str, archive: &Path) -> Result<()> {
+/// image, so nothing restarts for an unchanged one. With `target`, the stage of that name. The caller holds the lock of the
+/// cluster.
+pub fn build(
+    layout: &Layout,
+    folder: &Path,
+    containerfile: &Path,
+    target: Option<&str>,
+    name: &str,
+    archive: &Path,
+) -> Result<()> {
     let temporary = archive.with_extension("new");
     remove_if_there(&temporary)?;
     run(buildah(layout).args(["rm", "--all"]))?;
@@ -38,6 +46,7 @@ pub fn build(layout: &Layout, folder: &Path, containerfile: &Path, name: &str, a
         "--tag",
         name,
     ]);
+    bud.args(target.map(|stage| format!("--target={stage}")));
     run(bud.arg("--file").arg(containerfile).arg(folder))?;
     let mut push = buildah(layout);
     run(push

@@ -60,7 +60,7 @@ pub fn archive(layout: &Layout) -> Result<PathBuf> {
         })?;
         fs::copy(&start, context.path().join("start-postgres"))?;
         step("build the image of PostgreSQL and Redis", || {
-            image::build(layout, context.path(), &containerfile, IMAGE, &archive)
+            image::build(layout, context.path(), &containerfile, None, IMAGE, &archive)
         })?;
     }
     Ok(archive)

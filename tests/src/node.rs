@@ -76,7 +76,7 @@ fn pause_archive(layout: &Layout) -> Result<PathBuf> {
         let folder = program.parent().context("the cache has no folder")?;
         let containerfile = layout.sources.join("images/pause/Containerfile");
         step("build the pause image", || {
-            image::build(layout, folder, &containerfile, PAUSE_IMAGE, &archive)
+            image::build(layout, folder, &containerfile, None, PAUSE_IMAGE, &archive)
         })?;
     }
     Ok(archive)

@@ -24,6 +24,11 @@ pub fn image_name(program: &str) -> String {
     format!("localhost/{program}:{}", env!("CARGO_PKG_VERSION"))
 }
 
+/// The stage of a program's Containerfile that takes the binary as it is.
+fn stage_of(program: &str) -> Option<&'static str> {
+    (program == "artstore-element").then_some("prebuilt")
+}
+
 /// Builds both images, checks their size, and loads them when the cluster runs.
 pub fn images(layout: &Layout) -> Result<()> {
     packages::ensure(&[packages::IMAGES])?;
@@ -34,7 +39,7 @@ pub fn images(layout: &Layout) -> Result<()> {
         let containerfile = layout.checkout().join("images").join(program).join("Containerfile");
         let name = image_name(program);
         step(&format!("build {name}"), || {
-            image::build(layout, &binaries, &containerfile, &name, &archive)
+            image::build(layout, &binaries, &containerfile, stage_of(program), &name, &archive)
         })?;
         let size = fs::metadata(&archive)?.len();
         say(&format!(

@@ -60,6 +60,22 @@ fn older_shape_is_read_field_by_field() {
 }
 
 #[test]
+fn older_times_without_an_offset_are_utc() {
+    for (text, expected) in [
+        ("2024-05-06T07:08:09.123456", "2024-05-06T07:08:09.123456Z"),
+        ("2024-05-06 07:08:09", "2024-05-06T07:08:09Z"),
+        ("2024-05-06T09:08:09+02:00", "2024-05-06T07:08:09Z"),
+    ] {
+        let mut old = serde_json::to_value(sample()).unwrap();
+        old["created_at"] = text.into();
+        old["expires_at"] = text.into();
+        let metadata = decode(old.to_string().as_bytes(), PATH).unwrap();
+        assert_eq!(metadata.created_at, expected.parse().unwrap(), "{text}");
+        assert_eq!(metadata.expires_at, Some(metadata.created_at));
+    }
+}
+
+#[test]
 fn older_values_that_are_no_plain_values_become_text() {
     let mut old = serde_json::to_value(sample()).unwrap();
     old["metadata"] = serde_json::Value::Null;

@@ -19,7 +19,7 @@ pub(crate) struct ServerArgs {
     /// A file that rules the mode, `{"mode":"ro","generation":7}`; followed while running.
     #[arg(long, env = "APP_MODE_FILE", value_name = "PATH")]
     pub(crate) app_mode_file: Option<String>,
-    /// A file with the operator's bearer token, at least 32 characters, good for the mode only.
+    /// A file with the operator's bearer token, at least 32 characters, good for mode and maintenance only.
     #[arg(long, env = "ADMIN_TOKEN_FILE", value_name = "PATH")]
     pub(crate) admin_token_file: Option<String>,
 }
@@ -162,6 +162,21 @@ pub(crate) struct RedisArgs {
     /// How often to report, 1 to 60 seconds [default: 30].
     #[arg(long, env = "HEALTH_REPORT_INTERVAL", value_name = "DURATION")]
     pub(crate) health_report_interval: Option<String>,
+}
+
+/// How the element looks after its files.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Maintenance")]
+pub(crate) struct MaintenanceArgs {
+    /// How often temporary files whose time has come are deleted, 1 minute to 30 days [default: 1h].
+    #[arg(long, env = "STORAGE_GC_INTERVAL", value_name = "DURATION")]
+    pub(crate) storage_gc_interval: Option<String>,
+    /// How long after a check of all files the next one begins, 1 hour to 8760 hours, or `off` [default: 168h].
+    #[arg(long, env = "STORAGE_SCRUB_INTERVAL", value_name = "DURATION")]
+    pub(crate) storage_scrub_interval: Option<String>,
+    /// The bytes a second that check reads [default: 20Mi].
+    #[arg(long, env = "STORAGE_SCRUB_RATE", value_name = "SIZE")]
+    pub(crate) storage_scrub_rate: Option<String>,
 }
 
 /// Logs, on standard error.

@@ -159,6 +159,9 @@ pub enum OpenError {
     /// The folder.
     #[error(transparent)]
     Store(#[from] OpenStoreError),
+    /// A server of this element runs, and only one that does not may be checked.
+    #[error("a server of this element is running; stop it first")]
+    Served,
     /// The database.
     #[error("failed to read the database")]
     Index(#[from] IndexError),

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use element_api::FileMetadata;
+use element_api::{FileMetadata, RebuildReport};
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
 use uuid::Uuid;
 
-use super::{FileError, Files, Inner, RebuildError};
+use super::{FileError, Files, Inner, RebuildError, Unwatched, Watch};
 use crate::index::{FileChange, IndexError};
 use crate::store::Found;
 use crate::wal::{OperationType, Status};
@@ -18,17 +17,11 @@ const BATCH: usize = 500;
 /// The log is read from a little before the walk began, against clocks that step back.
 const MARGIN: SignedDuration = SignedDuration::from_mins(1);
 
-/// What a rebuild found.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct RebuildReport {
-    /// Files that stand in the database now.
-    pub files: u64,
-    /// Attr files that could not be read, or whose content is missing.
-    pub broken: u64,
-    /// Content without attributes.
-    pub orphans: u64,
+/// What a rebuild has found so far.
+#[derive(Default)]
+struct Filling {
+    report: RebuildReport,
     /// Files whose row the database refused, once each however often it was tried.
-    #[serde(skip)]
     refused: BTreeSet<Uuid>,
 }
 
@@ -38,31 +31,41 @@ impl Files {
     /// # Errors
     /// When the database or the store fails; then the database is as it was.
     pub async fn rebuild(&self) -> Result<RebuildReport, RebuildError> {
+        self.rebuild_watched(&Unwatched).await
+    }
+
+    /// [`Files::rebuild`], with somebody who wants to know how it goes.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn rebuild_watched(&self, watch: &dyn Watch) -> Result<RebuildReport, RebuildError> {
         let inner = &self.inner;
         let _only = inner.rebuilding.try_lock().map_err(|_| RebuildError::Running)?;
         let nowhere_else = inner.instance.lease("rebuild").await?.ok_or(RebuildError::Running)?;
-        let report = inner.rebuild().await;
+        let report = inner.rebuild(watch).await;
         nowhere_else.release().await;
         report
     }
 }
 
 impl Inner {
-    async fn rebuild(&self) -> Result<RebuildReport, RebuildError> {
+    async fn rebuild(&self, watch: &dyn Watch) -> Result<RebuildReport, RebuildError> {
         let since = Timestamp::now() - MARGIN;
         self.index.shadow_create().await?;
-        let mut report = self.fill_shadow().await?;
+        watch.expect(self.index.stats().await?.files);
+        let mut filling = self.fill_shadow(watch).await?;
         let gate = self.gate.write().await;
-        self.catch_up(since, &mut report).await?;
+        self.catch_up(since, &mut filling).await?;
         self.index.shadow_swap().await?;
         let stats = self.index.stats().await?;
-        self.accounts.set_used(stats.bytes);
+        self.accounts.set_used(stats.files, stats.bytes);
         drop(gate);
         if !self.instance.is_alone() {
             self.catch_up_with_others(since).await?;
         }
+        let mut report = filling.report;
         report.files = stats.files;
-        report.broken += report.refused.len() as u64;
+        report.broken += filling.refused.len() as u64;
         tracing::info!(
             files = report.files,
             broken = report.broken,
@@ -72,33 +75,36 @@ impl Inner {
         Ok(report)
     }
 
-    async fn fill_shadow(&self) -> Result<RebuildReport, RebuildError> {
-        let mut report = RebuildReport::default();
-        let (mut found, walk) = self.store.walk();
+    async fn fill_shadow(&self, watch: &dyn Watch) -> Result<Filling, RebuildError> {
+        let mut filling = Filling::default();
+        let (mut found, walk) = self.store.walk(None);
         let mut batch: Vec<FileMetadata> = Vec::with_capacity(BATCH);
         while let Some(found) = found.recv().await {
             match found {
-                Found::File(metadata) => batch.push(*metadata),
+                Found::File(metadata) => {
+                    watch.did(1, 0);
+                    batch.push(*metadata);
+                }
                 Found::Broken { path, reason } => {
-                    report.broken += 1;
+                    filling.report.broken += 1;
                     tracing::error!(path, reason, "left an attr file out of the database");
                 }
                 Found::Orphan { path } => {
-                    report.orphans += 1;
+                    filling.report.orphans += 1;
                     tracing::warn!(path, "found content without attributes");
                 }
             }
             if batch.len() == BATCH {
-                self.fill(newest(&mut batch), &mut report).await?;
+                self.fill(newest(&mut batch), &mut filling).await?;
             }
         }
         walk.await.map_err(std::io::Error::other)??;
-        self.fill(newest(&mut batch), &mut report).await?;
-        Ok(report)
+        self.fill(newest(&mut batch), &mut filling).await?;
+        Ok(filling)
     }
 
     /// Writes rows; when the database refuses one for its content, that one alone is left out.
-    async fn fill(&self, files: Vec<FileMetadata>, report: &mut RebuildReport) -> Result<(), RebuildError> {
+    async fn fill(&self, files: Vec<FileMetadata>, filling: &mut Filling) -> Result<(), RebuildError> {
         match self.index.shadow_fill(&files, &[]).await {
             Err(IndexError::Statement(_)) => {}
             filled => return Ok(filled?),
@@ -106,7 +112,7 @@ impl Inner {
         for file in files {
             match self.index.shadow_fill(std::slice::from_ref(&file), &[]).await {
                 Err(IndexError::Statement(error)) => {
-                    report.refused.insert(file.file_id);
+                    filling.refused.insert(file.file_id);
                     tracing::error!(path = file.storage_path, %error, "left a file out of the database, which refuses it");
                 }
                 filled => filled?,
@@ -116,7 +122,7 @@ impl Inner {
     }
 
     /// Looks again at every file that changed while the walk was under way. Nothing changes while this runs.
-    async fn catch_up(&self, since: Timestamp, report: &mut RebuildReport) -> Result<(), RebuildError> {
+    async fn catch_up(&self, since: Timestamp, filling: &mut Filling) -> Result<(), RebuildError> {
         let (mut files, mut gone) = (Vec::new(), Vec::new());
         let mut records = self.index.logged_since(since).await?;
         records.extend(self.unsettled.all().into_iter().map(|(record, _)| record));
@@ -134,7 +140,7 @@ impl Inner {
             self.index.shadow_fill(&[], gone).await?;
         }
         for files in newest(&mut files).chunks(BATCH) {
-            self.fill(files.to_vec(), report).await?;
+            self.fill(files.to_vec(), filling).await?;
         }
         Ok(())
     }

@@ -53,10 +53,17 @@ impl Inner {
             Ok(entries) => tracing::info!(entries, "recovered what another server left"),
             Err(error) => tracing::warn!(error = %Chain(&error), "failed to recover what other servers left"),
         }
-        if self.accounts.is_older_than(COUNT_INTERVAL)
-            && let Ok(stats) = self.index.stats().await
-        {
-            self.accounts.set_used(stats.bytes);
+        if self.accounts.is_older_than(COUNT_INTERVAL) {
+            self.refresh_used().await;
+        }
+    }
+
+    /// Takes over what the database has counted; only while nothing is being changed here.
+    pub(super) async fn refresh_used(&self) {
+        let Ok(_gate) = self.gate.try_write() else { return };
+        match self.index.stats().await {
+            Ok(stats) => self.accounts.set_used(stats.files, stats.bytes),
+            Err(error) => tracing::debug!(error = %Chain(&error), "the database does not tell its totals"),
         }
     }
 

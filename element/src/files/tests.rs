@@ -1,5 +1,6 @@
 //! The use cases over a real folder and real databases, and recovery from every state the protocol can leave.
 
+mod care;
 mod recovery;
 mod trouble;
 
@@ -13,6 +14,7 @@ use futures::TryStreamExt as _;
 use uuid::Uuid;
 
 use super::{Author, Details, FileError, Files, Patch, RevisionMatch, Settings, Stored};
+use crate::capacity::footprint;
 use crate::index::tests::TestDatabase;
 use crate::store::StoreConfig;
 
@@ -355,7 +357,7 @@ async fn updates_at_once_each_take_a_revision() {
 async fn deleted_file_is_gone_and_gives_its_room_back() {
     for element in Element::both().await {
         let stored = element.store(b"content").await;
-        assert_eq!(element.files.capacity().used_bytes, 7);
+        assert_eq!(element.files.capacity().used_bytes, footprint(7));
         let stale = element
             .files
             .delete(stored.file_id, Some(RevisionMatch::OneOf(vec![5])))

@@ -18,7 +18,7 @@ use self::describe::{describe, new_id};
 use super::unsettled::Bytes as Room;
 use super::{Chain, FileError, Files, Inner};
 use crate::attr::{self, whole_microseconds};
-use crate::capacity::Reservation;
+use crate::capacity::{Reservation, footprint};
 use crate::index::FileChange;
 use crate::store::{Spool, Spooled};
 use crate::wal::recover::RecoverError;
@@ -112,7 +112,7 @@ impl Files {
             },
         )?;
         attr::encode(&planned).map_err(FileError::encoding(id))?;
-        let reservation = inner.accounts.reserve(declared.unwrap_or(0))?;
+        let reservation = inner.accounts.reserve(footprint(declared.unwrap_or(0)))?;
         let permit = Arc::clone(&inner.uploads)
             .try_acquire_owned()
             .map_err(|_| FileError::Busy)?;
@@ -150,7 +150,7 @@ impl Upload {
         if size > self.limit {
             return Err(FileError::TooLarge { limit: self.limit });
         }
-        open.reservation.grow_to(size)?;
+        open.reservation.grow_to(footprint(size))?;
         let written = open
             .spool
             .write(chunk)

@@ -29,7 +29,7 @@ pub(super) fn allow(app: &App, headers: &HeaderMap, operation: Operation) -> Res
         Identity::Operator => {
             return Err(ApiError::new(
                 ErrorCode::Forbidden,
-                "the operator's token is good for the mode only",
+                "the operator's token is good for mode and maintenance only",
             ));
         }
     };
@@ -39,6 +39,15 @@ pub(super) fn allow(app: &App, headers: &HeaderMap, operation: Operation) -> Res
     }
     mode_allows(app, operation)?;
     Ok(caller)
+}
+
+/// Who calls, when they may change the mode and start maintenance: an admin by name, or the operator.
+pub(super) fn admin(app: &App, headers: &HeaderMap, what: &str) -> Result<Option<String>, ApiError> {
+    match app.authenticator().identify(headers)? {
+        Identity::Operator => Ok(None),
+        Identity::Caller(caller) if caller.rights.is_admin() => Ok(Some(caller.subject.clone())),
+        Identity::Caller(_) => Err(ApiError::new(ErrorCode::Forbidden, format!("{what} is for admins"))),
+    }
 }
 
 /// Whether the element's mode allows the operation now.

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 
 use super::error::ApiError;
-use super::extract::{files, json};
+use super::extract::{admin, files, json};
 use crate::auth::Identity;
 use crate::mode::{Refused, Wish};
 use crate::state::App;
@@ -55,11 +55,7 @@ pub(super) async fn transition(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Answer>, ApiError> {
-    let by = match app.authenticator().identify(&headers)? {
-        Identity::Operator => None,
-        Identity::Caller(caller) if caller.rights.is_admin() => Some(caller.subject.clone()),
-        Identity::Caller(_) => return Err(ApiError::new(ErrorCode::Forbidden, "changing the mode is for admins")),
-    };
+    let by = admin(&app, &headers, "changing the mode")?;
     let request = json(&headers, body, &["application/json"]).await?;
     let request: Request = serde_json::from_value(request).map_err(|error| ApiError::validation(error.to_string()))?;
     if by.is_some() && request.generation.is_some() {

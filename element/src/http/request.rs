@@ -75,6 +75,7 @@ fn call(method: &Method, route: &str) -> Call {
         ("GET" | "HEAD", "/capacity") => Call::capacity,
         ("GET" | "HEAD", "/mode") => Call::mode,
         ("POST", "/mode/transition") => Call::transition,
+        ("POST", "/maintenance/{kind}") | ("GET" | "HEAD", "/maintenance/tasks/{id}") => Call::maintenance,
         ("GET" | "HEAD", "/health/live" | "/health/ready") => Call::health,
         ("GET" | "HEAD", "/metrics") => Call::metrics,
         _ => Call::other,

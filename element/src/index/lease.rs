@@ -68,6 +68,15 @@ impl Index {
         Ok(self.backend.transact(&self.sql.instance_leave(instance_id)).await?)
     }
 
+    /// Whether a server other than `instance_id` lives.
+    pub async fn others_live(&self, instance_id: &str) -> Result<bool, IndexError> {
+        Ok(!self
+            .backend
+            .fetch(&self.sql.others_living(instance_id))
+            .await?
+            .is_empty())
+    }
+
     /// Forgets every server. For one that knows to be alone.
     pub async fn forget_instances(&self) -> Result<(), IndexError> {
         Ok(self.backend.transact(&self.sql.instances_forget()).await?)
@@ -151,6 +160,17 @@ impl Sql {
 
     fn instances_forget(&self) -> [Statement; 2] {
         ["lease", "instance"].map(|table| Statement::new(format!("DELETE FROM {}{table}", self.prefix), Vec::new()))
+    }
+
+    fn others_living(&self, instance_id: &str) -> Statement {
+        let now = self.dialect.now();
+        Statement::new(
+            format!(
+                "SELECT '1' FROM {}instance WHERE instance_id <> $1 AND expires_at > {now} LIMIT 1",
+                self.prefix
+            ),
+            vec![Parameter::Text(instance_id.to_owned())],
+        )
     }
 
     fn instances_prune(&self) -> Statement {

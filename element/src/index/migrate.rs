@@ -7,7 +7,7 @@ use super::sql::{Dialect, Sql, Statement};
 /// One version of the schema, for each database, up and down.
 #[derive(Clone, Copy)]
 pub(super) struct Entry {
-    version: i64,
+    pub(super) version: i64,
     name: &'static str,
     postgres: [&'static str; 2],
     sqlite: [&'static str; 2],
@@ -31,10 +31,11 @@ macro_rules! entry {
 }
 
 /// Every version, oldest first. A version that was released is never edited.
-pub(super) const MIGRATIONS: [Entry; 3] = [
+pub(super) const MIGRATIONS: [Entry; 4] = [
     entry!(1, "0001_file_metadata", "file metadata"),
     entry!(2, "0002_wal", "write-ahead log"),
     entry!(3, "0003_instance", "instances and leases"),
+    entry!(4, "0004_totals", "totals"),
 ];
 
 impl Entry {

@@ -1,5 +1,7 @@
 //! The PostgreSQL backend: a pool, transactions and rows. What the statements say is `sql`'s.
 
+mod create;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _, PgConnection};
 use tokio::time::timeout;
 
+pub use self::create::create_database;
 use super::migrate::{MigrationStatus, Step};
 use super::sql::{Parameter, Statement};
 use super::{Backend, IndexError};
@@ -36,37 +39,43 @@ pub(super) struct Postgres {
 
 impl Postgres {
     pub(super) fn open(config: &DatabaseConfig) -> Result<Self, IndexError> {
-        let DatabaseConfig::Postgres {
-            host,
-            port,
-            username,
-            password,
-            database,
-            pool_size,
-            ssl_mode,
-            ssl_ca_cert,
-            ..
-        } = config
-        else {
-            return Err(sqlx::Error::Configuration("no PostgreSQL server is configured".into()).into());
-        };
-        let mut options = PgConnectOptions::new_without_pgpass()
-            .host(host)
-            .port(*port)
-            .username(username)
-            .password(password.expose_secret())
-            .database(database)
-            .ssl_mode(*ssl_mode)
-            .application_name("artstore-element");
-        if let Some(path) = ssl_ca_cert {
-            options = options.ssl_root_cert(path);
-        }
+        let (options, pool_size) = connect_options(config)?;
         let reads = pool_size.saturating_sub(WRITE_CONNECTIONS).max(1);
         Ok(Self {
             reads: pool(reads, options.clone()),
             writes: pool(WRITE_CONNECTIONS, options),
         })
     }
+}
+
+/// How to reach the element's database, and how many connections it may have.
+fn connect_options(config: &DatabaseConfig) -> Result<(PgConnectOptions, u32), sqlx::Error> {
+    let DatabaseConfig::Postgres {
+        host,
+        port,
+        username,
+        password,
+        database,
+        pool_size,
+        ssl_mode,
+        ssl_ca_cert,
+        ..
+    } = config
+    else {
+        return Err(sqlx::Error::Configuration("no PostgreSQL server is configured".into()));
+    };
+    let mut options = PgConnectOptions::new_without_pgpass()
+        .host(host)
+        .port(*port)
+        .username(username)
+        .password(password.expose_secret())
+        .database(database)
+        .ssl_mode(*ssl_mode)
+        .application_name("artstore-element");
+    if let Some(path) = ssl_ca_cert {
+        options = options.ssl_root_cert(path);
+    }
+    Ok((options, *pool_size))
 }
 
 fn pool(connections: u32, options: PgConnectOptions) -> PgPool {

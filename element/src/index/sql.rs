@@ -14,6 +14,7 @@ use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use uuid::Uuid;
 
 use super::migrate::{MIGRATIONS, render};
+use super::totals::Counted;
 use super::{IndexError, TablePrefix};
 use crate::wal::WalRecord;
 
@@ -169,7 +170,7 @@ impl Dialect {
     }
 
     /// The elements of the JSON array `$1`, as ids, and of `$2`, as text.
-    const fn lists(self) -> (&'static str, &'static str) {
+    pub(super) const fn lists(self) -> (&'static str, &'static str) {
         match self {
             Self::Postgres => (
                 "(SELECT value::uuid FROM jsonb_array_elements_text($1::jsonb))",
@@ -179,7 +180,7 @@ impl Dialect {
         }
     }
 
-    fn json_object(self) -> &'static str {
+    pub(super) fn json_object(self) -> &'static str {
         match self {
             Self::Postgres => "json_build_object",
             Self::Sqlite => "json_object",
@@ -200,9 +201,10 @@ pub(super) fn time_text(time: Timestamp) -> String {
 pub(super) struct Sql {
     pub(super) dialect: Dialect,
     pub(super) prefix: String,
-    files: String,
-    shadow: String,
+    pub(super) files: String,
+    pub(super) shadow: String,
     pub(super) wal: String,
+    pub(super) totals: String,
 }
 
 impl Sql {
@@ -214,6 +216,7 @@ impl Sql {
             files: format!("{prefix}file_metadata"),
             shadow: format!("{prefix}shadow_file_metadata"),
             wal: format!("{prefix}wal"),
+            totals: format!("{prefix}totals"),
         }
     }
 
@@ -248,14 +251,14 @@ impl Sql {
 
     pub(super) fn stats(&self) -> Statement {
         let Self {
-            files, wal, dialect, ..
+            totals, wal, dialect, ..
         } = self;
         let object = dialect.json_object();
         Statement::new(
             format!(
                 "SELECT CAST({object}(\
-                 'files', (SELECT count(*) FROM {files}), \
-                 'bytes', (SELECT CAST(coalesce(sum(file_size), 0) AS BIGINT) FROM {files}), \
+                 'files', (SELECT files FROM {totals} WHERE name = 'files'), \
+                 'bytes', (SELECT bytes FROM {totals} WHERE name = 'files'), \
                  'wal_pending', (SELECT count(*) FROM {wal} WHERE status = 'pending'), \
                  'wal_oldest', (SELECT min(started_at) FROM {wal} WHERE status = 'pending')) AS TEXT)"
             ),
@@ -332,7 +335,7 @@ impl Sql {
     pub(super) fn wal_since(&self, since: Timestamp) -> Statement {
         let time = self.dialect.time("$1");
         let source = format!(
-            "{} WHERE started_at >= {time} OR completed_at >= {time} OR status = 'pending' ORDER BY started_at",
+            "{} WHERE completed_at >= {time} OR status = 'pending' ORDER BY started_at",
             self.wal
         );
         Statement::new(
@@ -358,6 +361,7 @@ impl Sql {
         let prefix = format!("{}shadow_", self.prefix);
         let mut statements = self.shadow_drop();
         statements.push(Statement::new(render(metadata.up(self.dialect), &prefix), Vec::new()));
+        statements.push(self.totals_of_new_shadow());
         statements
     }
 
@@ -377,11 +381,15 @@ impl Sql {
         &self,
         files: &[FileMetadata],
         gone: &[(Uuid, String)],
-    ) -> Result<[Statement; 2], IndexError> {
-        Ok([
-            self.put_files_into(&self.shadow, files)?,
-            self.remove_files_from(&self.shadow, gone),
-        ])
+    ) -> Result<Vec<Statement>, IndexError> {
+        let put = self.put_files_into(&self.shadow, files)?;
+        let remove = self.remove_files_from(&self.shadow, gone);
+        let ids: Vec<Uuid> = files
+            .iter()
+            .map(|file| file.file_id)
+            .chain(gone.iter().map(|(id, _)| *id))
+            .collect();
+        Ok(self.counted(Counted::Shadow, &ids, vec![put, remove]))
     }
 
     /// PostgreSQL swaps names. SQLite cannot rename an index, so there the rows move, in the same single transaction.
@@ -390,7 +398,7 @@ impl Sql {
             files, shadow, prefix, ..
         } = self;
         let plain = |sql: String| Statement::new(sql, Vec::new());
-        match self.dialect {
+        let mut statements = match self.dialect {
             Dialect::Postgres => {
                 let mut statements = vec![
                     plain(format!("DROP TABLE {files}")),
@@ -413,7 +421,9 @@ impl Sql {
                 statements.extend(self.shadow_drop());
                 statements
             }
-        }
+        };
+        statements.push(self.totals_of_swapped_shadow());
+        statements
     }
 }
 

@@ -9,12 +9,10 @@ use jiff::Timestamp;
 use tempfile::TempDir;
 use uuid::Uuid;
 
+use super::migrate::MIGRATIONS;
 use super::{Change, FileChange, Index, IndexError, TablePrefix};
 use crate::config::DatabaseConfig;
 use crate::wal::{OperationType, Status, Wal};
-
-/// The newest version of the schema.
-const NEWEST: i64 = super::migrate::MIGRATIONS.len() as i64;
 
 /// A database of its own for one test.
 pub(crate) struct TestDatabase {
@@ -198,20 +196,21 @@ async fn migrations_go_up_and_down_for_two_prefixes_in_one_database() {
     for database in TestDatabase::both().await {
         let (one, two) = (database.open("storage_elem_01_"), database.open("storage_elem_02_"));
         assert_eq!(one.migration_status().await.unwrap().current(), None);
-        assert_eq!(one.migrate_up().await.unwrap().current(), Some(NEWEST));
-        assert_eq!(two.migrate_up().await.unwrap().current(), Some(NEWEST));
+        let versions = MIGRATIONS.map(|entry| entry.version);
+        let newest = versions.last().copied();
+        assert_eq!(one.migrate_up().await.unwrap().current(), newest);
+        assert_eq!(two.migrate_up().await.unwrap().current(), newest);
         put(&one, &file(1)).await;
         assert_eq!(two.get(file(1).file_id).await.unwrap(), None);
         let both = names(&database).await;
         for name in &both {
             assert!(name.starts_with("storage_elem_0"), "{name} is without a prefix");
         }
-        for version in (1..NEWEST).rev() {
-            assert_eq!(one.migrate_down().await.unwrap().current(), Some(version));
+        for version in versions.iter().rev().skip(1) {
+            assert_eq!(one.migrate_down().await.unwrap().current(), Some(*version));
         }
-        for _ in 0..2 {
-            assert_eq!(one.migrate_down().await.unwrap().current(), None);
-        }
+        assert_eq!(one.migrate_down().await.unwrap().current(), None);
+        assert_eq!(one.migrate_down().await.unwrap().current(), None);
         let left: Vec<_> = names(&database)
             .await
             .into_iter()
@@ -222,7 +221,7 @@ async fn migrations_go_up_and_down_for_two_prefixes_in_one_database() {
                 .all(|name| name.starts_with("storage_elem_01_schema_migrations")),
             "{left:?}"
         );
-        assert_eq!(one.migrate_up().await.unwrap().current(), Some(NEWEST));
+        assert_eq!(one.migrate_up().await.unwrap().current(), newest);
         assert_eq!(names(&database).await, both);
         assert_eq!(two.stats().await.unwrap().files, 0);
         one.close().await;
@@ -238,7 +237,7 @@ async fn migrations_of_many_elements_at_once_all_succeed() {
             .map(|number| database.open(&format!("storage_elem_{number}_")))
             .collect();
         for result in futures::future::join_all(indexes.iter().map(Index::migrate_up)).await {
-            assert_eq!(result.unwrap().current(), Some(NEWEST));
+            assert_eq!(result.unwrap().current(), MIGRATIONS.last().map(|entry| entry.version));
         }
         for index in indexes {
             index.close().await;
@@ -281,6 +280,113 @@ async fn changes_made_at_once_are_all_kept_and_counted() {
         assert_eq!(stats.files, 200);
         assert_eq!(stats.bytes, (1..=200).map(|number| number * 1000).sum::<u64>());
         assert_eq!((stats.wal_pending, stats.wal_oldest_seconds), (0, None));
+        index.close().await;
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn totals_follow_every_change_and_a_recount_mends_them() {
+    for database in TestDatabase::both().await {
+        let index = database.migrated().await;
+        let wal = Wal::new(index.clone(), "test".into());
+        futures::future::join_all(
+            (1..=50)
+                .map(file)
+                .collect::<Vec<_>>()
+                .iter()
+                .map(|file| put(&index, file)),
+        )
+        .await;
+        // Again, larger, gone, gone again, and gone from another path.
+        let mut larger = file(2);
+        larger.file_size += 11;
+        put(&index, &file(1)).await;
+        put(&index, &larger).await;
+        for (id, storage_path) in [
+            (file(3).file_id, file(3).storage_path),
+            (file(3).file_id, file(3).storage_path),
+            (file(4).file_id, "2020/01/01/00/other".to_owned()),
+        ] {
+            let record = wal.record(OperationType::FileDelete, id, &storage_path);
+            let gone = FileChange::Remove { id, storage_path };
+            wal.settle(&record, Status::Committed, gone, None).await.unwrap();
+        }
+        let stats = index.stats().await.unwrap();
+        assert_eq!((stats.files, stats.bytes), index.count().await.unwrap());
+        assert_eq!(
+            (stats.files, stats.bytes),
+            (49, (1..=50).sum::<u64>() * 1000 - 3000 + 11)
+        );
+        let wrong = "UPDATE storage_elem_01_totals SET files = 7";
+        index
+            .backend
+            .transact(&[super::Statement::new(wrong, Vec::new())])
+            .await
+            .unwrap();
+        assert_eq!(index.stats().await.unwrap().files, 7);
+        index.recount().await.unwrap();
+        assert_eq!(index.stats().await.unwrap().files, 49);
+        index.close().await;
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn rows_come_in_order_by_id_and_by_the_time_they_expire() {
+    for database in TestDatabase::both().await {
+        let index = database.migrated().await;
+        for number in 1..=7 {
+            put(&index, &file(number)).await;
+        }
+        let ids = |files: Vec<FileMetadata>| files.iter().map(|file| file.file_id.as_u128()).collect::<Vec<_>>();
+        assert!(!index.is_empty().await.unwrap());
+        assert_eq!(ids(index.rows_after(Uuid::nil(), 3).await.unwrap()), [1, 2, 3]);
+        assert_eq!(ids(index.rows_after(Uuid::from_u128(6), 3).await.unwrap()), [7]);
+        let mut many = ids(index
+            .many(&[file(5).file_id, Uuid::from_u128(99), file(2).file_id])
+            .await
+            .unwrap());
+        many.sort_unstable();
+        assert_eq!(many, [2, 5]);
+        let now = file(4).expires_at.unwrap();
+        let first = (Timestamp::UNIX_EPOCH, Uuid::nil());
+        assert_eq!(ids(index.expired(now, first, 3).await.unwrap()), [1, 2, 3]);
+        let behind = (file(3).expires_at.unwrap(), file(3).file_id);
+        assert_eq!(ids(index.expired(now, behind, 3).await.unwrap()), [4]);
+        index.close().await;
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn file_is_touched_while_its_entry_is_open_and_for_a_while_after() {
+    for database in TestDatabase::both().await {
+        let index = database.migrated().await;
+        assert!(index.is_empty().await.unwrap());
+        let wal = Wal::new(index.clone(), "test".into());
+        let (id, now) = (Uuid::from_u128(5), Timestamp::now());
+        let record = wal.record(OperationType::FileDelete, id, "2024/a");
+        let later = now + jiff::SignedDuration::from_hours(1);
+        assert!(!index.is_touched(Some(id), "2024/a", now).await.unwrap());
+        wal.put(&record).await.unwrap();
+        for (id, path, expected) in [
+            (Some(id), "2024/b", true),
+            (None, "2024/a", true),
+            (None, "2024/b", false),
+            (Some(Uuid::from_u128(6)), "2024/b", false),
+        ] {
+            assert_eq!(
+                index.is_touched(id, path, later).await.unwrap(),
+                expected,
+                "{id:?} {path}"
+            );
+        }
+        wal.settle(&record, Status::Committed, FileChange::Keep, None)
+            .await
+            .unwrap();
+        assert!(index.is_touched(Some(id), "2024/a", now).await.unwrap());
+        assert!(!index.is_touched(Some(id), "2024/a", later).await.unwrap());
         index.close().await;
         database.drop().await;
     }
@@ -375,7 +481,8 @@ async fn swapped_shadow_replaces_rows_and_keeps_every_name() {
         index.shadow_swap().await.unwrap();
         assert_eq!(index.get(file(1).file_id).await.unwrap(), None);
         assert_eq!(index.get(file(2).file_id).await.unwrap(), Some(file(2)));
-        assert_eq!(index.stats().await.unwrap().files, 1);
+        let stats = index.stats().await.unwrap();
+        assert_eq!((stats.files, stats.bytes), (1, file(2).file_size));
         assert_eq!(names(&database).await, before);
         assert_eq!(
             search::found(

@@ -1,7 +1,7 @@
 //! The one writer: changes made at the same time share a transaction, and so a flush (group commit, DeWitt et al.,
 //! "Implementation Techniques for Main Memory Database Systems", SIGMOD 1984).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use element_api::FileMetadata;
@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::sql::{Sql, Statement};
+use super::totals::Counted;
 use super::{Backend, IndexError};
 use crate::wal::WalRecord;
 
@@ -147,12 +148,15 @@ fn statements(sql: &Sql, changes: &[Change]) -> Result<Vec<Statement>, IndexErro
             }
         }
     }
-    let mut statements = vec![sql.put_wal(&records.into_values().collect::<Vec<_>>())?];
+    let ids: BTreeSet<Uuid> = gone.iter().map(|(id, _)| *id).chain(put.keys().copied()).collect();
+    let mut rows = Vec::new();
     if !gone.is_empty() {
-        statements.push(sql.remove_files(&gone));
+        rows.push(sql.remove_files(&gone));
     }
     if !put.is_empty() {
-        statements.push(sql.put_files(&put.into_values().collect::<Vec<_>>())?);
+        rows.push(sql.put_files(&put.into_values().collect::<Vec<_>>())?);
     }
+    let mut statements = vec![sql.put_wal(&records.into_values().collect::<Vec<_>>())?];
+    statements.extend(sql.counted(Counted::Files, &ids.into_iter().collect::<Vec<_>>(), rows));
     Ok(statements)
 }

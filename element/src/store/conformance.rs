@@ -60,7 +60,7 @@ async fn stands(store: &dyn Store, path: &str) -> (bool, bool) {
 }
 
 async fn walked(store: &dyn Store) -> Vec<Found> {
-    let (mut receiver, walk) = store.walk();
+    let (mut receiver, walk) = store.walk(None);
     let mut found = Vec::new();
     while let Some(item) = receiver.recv().await {
         found.push(item);

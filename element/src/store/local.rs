@@ -1,6 +1,8 @@
 //! The store on a file system: a folder for one server, or for several that share a volume.
 
+mod care;
 mod content;
+mod scan;
 mod spool;
 mod threads;
 mod walk;
@@ -9,7 +11,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -22,7 +24,7 @@ use self::content::LocalContent;
 use self::spool::LocalSpool;
 use self::threads::WriterThreads;
 use super::name::storage_folder;
-use super::{Fence, Found, Leftover, OpenStoreError, Parts, Readable, Space, Spool, Store};
+use super::{Fence, Found, Leftover, Look, OpenStoreError, Parts, Readable, Scan, Space, Spool, Store};
 use crate::{attr, durable};
 
 const TEMPORARY: &str = ".artstore/tmp";
@@ -46,6 +48,8 @@ struct Inner {
     root: PathBuf,
     threads: WriterThreads,
     known_folders: Mutex<HashSet<PathBuf>>,
+    /// Held shared from making sure of a folder until something stands in it, exclusively while empty folders go.
+    folders: RwLock<()>,
     /// Walks over all names are long; only a few run at once.
     walks: Semaphore,
     fence: Fence,
@@ -88,6 +92,7 @@ impl LocalStore {
             root: folder,
             threads,
             known_folders: Mutex::default(),
+            folders: RwLock::default(),
             walks: Semaphore::new(MAX_WALKS),
             fence,
             _lock: lock,
@@ -239,10 +244,39 @@ impl Store for LocalStore {
         })
     }
 
-    fn walk(&self) -> (mpsc::Receiver<Found>, JoinHandle<io::Result<()>>) {
+    fn walk(&self, after: Option<String>) -> (mpsc::Receiver<Found>, JoinHandle<io::Result<()>>) {
         let (sender, receiver) = mpsc::channel(WALK_AHEAD);
         let root = self.inner.root.clone();
-        (receiver, spawn_blocking(move || walk::walk(&root, &sender)))
+        let walking = spawn_blocking(move || walk::walk(&root, after.as_deref(), &sender));
+        (receiver, walking)
+    }
+
+    fn look<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<Look>> {
+        Box::pin(self.inner.look(storage_path))
+    }
+
+    fn scan<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Scan>>> {
+        Box::pin(self.inner.scan(storage_path))
+    }
+
+    fn quarantine<'a>(&'a self, transaction: Uuid, storage_path: &'a str) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(self.inner.quarantine(transaction, storage_path))
+    }
+
+    fn quarantined(&self) -> BoxFuture<'_, io::Result<u64>> {
+        Box::pin(self.inner.quarantined())
+    }
+
+    fn prune_folders(&self, time: Timestamp) -> BoxFuture<'_, io::Result<u64>> {
+        Box::pin(self.inner.prune_folders(time))
+    }
+
+    fn note(&self, name: &'static str) -> BoxFuture<'_, io::Result<Option<Vec<u8>>>> {
+        Box::pin(self.inner.note(name))
+    }
+
+    fn keep_note(&self, name: &'static str, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(self.inner.keep_note(name, bytes))
     }
 
     fn is_empty(&self) -> BoxFuture<'_, io::Result<bool>> {
@@ -311,9 +345,10 @@ impl Inner {
         let (inner, places) = (Arc::clone(self), self.places(storage_path)?);
         self.threads
             .run(move || {
-                inner.make_durable(&places.folder)?;
                 let temporary = inner.temporary_attributes(transaction);
                 durable::write_new(&temporary, &attributes)?;
+                let _stays = inner.folders.read().unwrap_or_else(PoisonError::into_inner);
+                inner.make_durable(&places.folder)?;
                 inner.fence.check()?;
                 durable::rename(&inner.temporary(transaction), &places.content)?;
                 inner.fence.check()?;

@@ -59,6 +59,14 @@ fn cut(text: &str, bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
 }
 
+/// The id that a name of ours ends with, but for an extension.
+pub fn id_in_name(path: &str) -> Option<Uuid> {
+    let stem = path.rsplit_once('.').map_or(path, |(stem, _)| stem);
+    [path, stem]
+        .iter()
+        .find_map(|name| Uuid::try_parse(name.rsplit_once('_')?.1).ok())
+}
+
 /// Whether the id stands where it belongs: last, but for an extension. A client's own words come before it.
 pub(super) fn is_named_by(path: &str, id: &str) -> bool {
     let stem = path.rsplit_once('.').map_or(path, |(stem, _)| stem);

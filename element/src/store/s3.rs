@@ -3,12 +3,15 @@
 //! ```text
 //! FOLDER/YYYY/MM/DD/HH/NAME             content
 //! FOLDER/YYYY/MM/DD/HH/NAME.attr.json   the truth about it; putting this object is the commit point
+//! FOLDER/.artstore/quarantine/ID/NAME   damaged content with its attributes, kept until a person removes it
+//! FOLDER/.artstore/scrub.json           how far the scrub came
 //! ```
 //! Content beyond the smallest goes to its own key as a multipart upload, which is no object until it is completed, and no file
 //! until its attributes stand. So nothing is copied and nothing temporary has a key. Recovery finds the multipart uploads of a
 //! dead server by listing them: an id kept in the log would miss an upload whose id the server died too early to hear.
 
 mod bucket;
+mod care;
 mod spool;
 mod walk;
 
@@ -29,8 +32,8 @@ use uuid::Uuid;
 
 use self::bucket::Bucket;
 use self::spool::{Memory, S3Spool};
-use super::name::{is_named_by, storage_folder};
-use super::{ByteStream, Fence, Found, Leftover, OpenStoreError, Parts, Readable, Space, Spool, Store};
+use super::name::{id_in_name, is_named_by, storage_folder};
+use super::{ByteStream, Fence, Found, Leftover, Look, OpenStoreError, Parts, Readable, Scan, Space, Spool, Store};
 use crate::attr;
 
 /// Where the bucket is, and as whom to use it.
@@ -217,14 +220,46 @@ impl Store for S3Store {
         })
     }
 
-    fn walk(&self) -> (mpsc::Receiver<Found>, JoinHandle<io::Result<()>>) {
+    fn walk(&self, after: Option<String>) -> (mpsc::Receiver<Found>, JoinHandle<io::Result<()>>) {
         let (sender, receiver) = mpsc::channel(WALK_AHEAD);
-        (receiver, tokio::spawn(walk::walk(Arc::clone(&self.inner), sender)))
+        (
+            receiver,
+            tokio::spawn(walk::walk(Arc::clone(&self.inner), after, sender)),
+        )
+    }
+
+    fn look<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<Look>> {
+        Box::pin(self.inner.look(storage_path))
+    }
+
+    fn scan<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Scan>>> {
+        Box::pin(self.inner.scan(storage_path))
+    }
+
+    fn quarantine<'a>(&'a self, transaction: Uuid, storage_path: &'a str) -> BoxFuture<'a, io::Result<()>> {
+        Box::pin(self.inner.quarantine(transaction, storage_path))
+    }
+
+    fn quarantined(&self) -> BoxFuture<'_, io::Result<u64>> {
+        Box::pin(self.inner.quarantined())
+    }
+
+    /// A bucket has no folders.
+    fn prune_folders(&self, _time: Timestamp) -> BoxFuture<'_, io::Result<u64>> {
+        Box::pin(ready(Ok(0)))
+    }
+
+    fn note(&self, name: &'static str) -> BoxFuture<'_, io::Result<Option<Vec<u8>>>> {
+        Box::pin(self.inner.note(name))
+    }
+
+    fn keep_note(&self, name: &'static str, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(self.inner.keep_note(name, bytes))
     }
 
     fn is_empty(&self) -> BoxFuture<'_, io::Result<bool>> {
         Box::pin(async move {
-            let mut paths = self.inner.paths("");
+            let mut paths = self.inner.paths("", None);
             Ok(paths.try_next().await?.is_none())
         })
     }
@@ -288,14 +323,15 @@ impl Inner {
         Ok(bytes.filter(|_| content))
     }
 
-    /// The paths of all objects below a folder that lie where files do, in the order of their bytes.
-    fn paths(&self, below: &str) -> stream::BoxStream<'static, io::Result<String>> {
+    /// The paths of all objects below a folder that lie where files do, in the order of their bytes; with `after`, those behind it.
+    fn paths(&self, below: &str, after: Option<&str>) -> stream::BoxStream<'static, io::Result<String>> {
         let prefix = match below {
             "" => self.folder.clone(),
             below => format!("{}/{below}", self.folder),
         };
         let folder = format!("{}/", self.folder);
-        let keys = self.bucket.keys(&prefix);
+        let after = after.map(|path| format!("{folder}{path}"));
+        let keys = self.bucket.keys(&prefix, after.as_deref());
         keys.try_filter_map(move |key| {
             let path = key.strip_prefix(&folder).filter(|path| lies_in_a_year(path));
             ready(Ok(path.map(str::to_owned)))
@@ -304,11 +340,12 @@ impl Inner {
     }
 
     async fn locate_below(&self, folder: &str, id: &str) -> io::Result<Option<String>> {
-        let mut paths = self.paths(folder);
+        let mut paths = self.paths(folder, None);
         while let Some(path) = paths.try_next().await? {
-            if let Some(path) = path.strip_suffix(attr::SUFFIX)
-                && is_named_by(path, id)
-            {
+            let Some(path) = path.strip_suffix(attr::SUFFIX) else {
+                continue;
+            };
+            if is_named_by(path, id) || (id_in_name(path).is_none() && self.says(path, id).await?) {
                 return Ok(Some(path.to_owned()));
             }
         }

@@ -18,6 +18,10 @@ pub enum OperationType {
     FileUpdate,
     /// A file that goes.
     FileDelete,
+    /// A damaged file that is moved away.
+    FileQuarantine,
+    /// A row that is made what its attr file says.
+    FileReconcile,
 }
 
 /// How far an entry came.

@@ -83,6 +83,9 @@ impl RecoverError {
 /// # Errors
 /// When the disk or the database refuses; then it can be called again.
 pub async fn settle(store: &dyn Store, wal: &Wal, record: &WalRecord) -> Result<Recovered, RecoverError> {
+    if record.operation_type == OperationType::FileQuarantine {
+        return settle_quarantine(store, wal, record).await;
+    }
     let path = &record.operation_data.storage_path;
     store
         .discard(record.transaction_id, record.operation_data.planned(), path)
@@ -116,6 +119,23 @@ pub async fn settle(store: &dyn Store, wal: &Wal, record: &WalRecord) -> Result<
     };
     wal.settle(record, Status::RolledBack, row, None).await?;
     Ok(Recovered::Undone)
+}
+
+/// A move into quarantine that was begun is finished; one that was not is left to the next scrub, for the file may be whole by now.
+async fn settle_quarantine(store: &dyn Store, wal: &Wal, record: &WalRecord) -> Result<Recovered, RecoverError> {
+    let path = &record.operation_data.storage_path;
+    let parts = store.parts(path).await?;
+    if parts.content && parts.attributes {
+        wal.settle(record, Status::RolledBack, FileChange::Keep, None).await?;
+        return Ok(Recovered::Left);
+    }
+    store.quarantine(record.transaction_id, path).await?;
+    let row = record.file_id.map_or(FileChange::Keep, |id| FileChange::Remove {
+        id,
+        storage_path: path.clone(),
+    });
+    wal.settle(record, Status::Committed, row, None).await?;
+    Ok(Recovered::Redone)
 }
 
 /// Ends an entry without touching file or row: a person must look at them.

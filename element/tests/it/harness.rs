@@ -32,7 +32,7 @@ pub(crate) const GENEROUS: Duration = Duration::from_secs(60);
 pub(crate) struct Setup {
     pub(crate) folder: TempDir,
     variables: BTreeMap<String, String>,
-    _database: Option<Database>,
+    database: Option<Database>,
     pub(crate) bucket: Option<Bucket>,
 }
 
@@ -45,7 +45,7 @@ impl Setup {
         let mut setup = Self {
             folder,
             variables: BTreeMap::new(),
-            _database: None,
+            database: None,
             bucket: None,
         };
         let root = setup.root();
@@ -60,6 +60,12 @@ impl Setup {
         setup
     }
 
+    /// Drops another database that the element made on the same server.
+    pub(crate) async fn drop_database(&self, name: &str) {
+        let database = self.database.as_ref().expect("a setup with PostgreSQL");
+        database.execute(format!("DROP DATABASE {name} WITH (FORCE)")).await;
+    }
+
     /// An element with a PostgreSQL database of its own.
     pub(crate) async fn postgres() -> Self {
         let database = Database::create().await;
@@ -67,7 +73,7 @@ impl Setup {
         for (name, value) in database.variables() {
             setup.set(name, &value);
         }
-        setup._database = Some(database);
+        setup.database = Some(database);
         setup
     }
 

@@ -35,7 +35,7 @@ async fn info_and_capacity_tell_the_truth() {
         assert_eq!(capacity, info["capacity"]);
         assert_eq!(
             (&capacity["total_bytes"], &capacity["used_bytes"]),
-            (&json!(100_000_000), &json!(1_000_000))
+            (&json!(100_000_000), &json!(1_004_096))
         );
         assert_eq!((&capacity["percent"], &capacity["status"]), (&json!(1.0), &json!("ok")));
     }
@@ -80,12 +80,14 @@ async fn metrics_are_fed_and_their_labels_bounded() {
         "artstore_element_sent_bytes_total 1000",
         "artstore_element_files 1",
         "artstore_element_wal_pending 0",
+        "artstore_element_quarantined_bytes 0",
+        "artstore_element_tasks_running{kind=\"gc\"} 0",
         "artstore_element_database_up 1",
         "artstore_element_storage_writable 1",
         "artstore_element_mode{mode=\"edit\"} 1",
         "artstore_element_mode{mode=\"ar\"} 0",
         "artstore_element_mode_file_refused 0",
-        "artstore_element_capacity_bytes{kind=\"used\"} 1000",
+        "artstore_element_capacity_bytes{kind=\"used\"} 5096",
     ] {
         assert!(text.lines().any(|written| written == line), "{line} in\n{text}");
     }

@@ -13,14 +13,18 @@
 
 mod auth;
 mod bucket;
+mod compose;
 mod config;
 mod dev;
 mod discovery;
 mod download;
+mod drop_in;
+mod fsck;
 mod harness;
 mod health;
 mod lifecycle;
 mod limits;
+mod maintenance;
 mod metadata;
 mod mode;
 mod outage;

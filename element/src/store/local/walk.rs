@@ -1,4 +1,4 @@
-//! Reading a whole store, for a rebuild.
+//! Reading a whole store, in the order of its paths.
 
 use std::fs;
 use std::io;
@@ -7,25 +7,46 @@ use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
 use crate::attr;
-use crate::store::name::is_named_by;
+use crate::store::name::{id_in_name, is_named_by};
 use crate::store::{Found, reason_of};
 
-/// Walks the store and sends what it finds, until the receiver goes away. Blocks.
-pub(super) fn walk(root: &Path, sender: &mpsc::Sender<Found>) -> io::Result<()> {
-    let mut folders: Vec<PathBuf> = year_folders(root)?;
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                folders.push(entry.path());
-            } else if let Some(found) = look(root, &entry.path())
-                && sender.blocking_send(found).is_err()
-            {
-                return Ok(());
-            }
+/// Walks the store in the order of its paths and sends what it finds, until the receiver goes away. With `after`, only what comes
+/// behind the thing with that [`Found::path`]. Blocks.
+pub(super) fn walk(root: &Path, after: Option<&str>, sender: &mpsc::Sender<Found>) -> io::Result<()> {
+    let after = after.map(Path::new);
+    let mut waiting = sorted(year_folders(root)?.into_iter().map(|path| (path, true)).collect());
+    while let Some((path, is_folder)) = waiting.pop() {
+        let is_behind =
+            |relative: &Path| after.is_none_or(|after| relative > after || (is_folder && after.starts_with(relative)));
+        if !path.strip_prefix(root).is_ok_and(is_behind) {
+            continue;
+        }
+        if is_folder {
+            waiting.extend(sorted(entries(&path)?));
+        } else if let Some(found) = look(root, &path)
+            && sender.blocking_send(found).is_err()
+        {
+            return Ok(());
         }
     }
     Ok(())
+}
+
+/// What a folder holds, and which of it are folders; one that was removed meanwhile holds nothing.
+fn entries(folder: &Path) -> io::Result<Vec<(PathBuf, bool)>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries
+            .map(|entry| entry.and_then(|entry| Ok((entry.path(), entry.file_type()?.is_dir()))))
+            .collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The last one first, to be popped in order.
+fn sorted(mut paths: Vec<(PathBuf, bool)>) -> Vec<(PathBuf, bool)> {
+    paths.sort_unstable_by(|one, other| other.cmp(one));
+    paths
 }
 
 /// Whether there is anything to walk.
@@ -96,11 +117,19 @@ pub(super) fn locate(root: &Path, folder: Option<&str>, id: &str) -> io::Result<
             let relative = path.strip_prefix(root).ok().and_then(Path::to_str);
             let relative = relative.and_then(|path| path.strip_suffix(attr::SUFFIX));
             if let Some(relative) = relative
-                && is_named_by(relative, id)
+                && (is_named_by(relative, id) || (id_in_name(relative).is_none() && says(&path, relative, id)))
             {
                 return Ok(Some(relative.to_owned()));
             }
         }
     }
     Ok(None)
+}
+
+/// Whether the attr file at `path` is about this id: the only way to know for a name that is not ours.
+fn says(path: &Path, storage_path: &str, id: &str) -> bool {
+    fs::read(path)
+        .ok()
+        .and_then(|bytes| attr::decode(&bytes, storage_path).ok())
+        .is_some_and(|metadata| metadata.file_id.to_string() == id)
 }

@@ -87,11 +87,24 @@ impl Bucket {
     }
 
     pub(super) async fn exists(&self, key: &Path) -> io::Result<bool> {
+        Ok(self.size(key).await?.is_some())
+    }
+
+    /// An object's size; none when it is missing.
+    pub(super) async fn size(&self, key: &Path) -> io::Result<Option<u64>> {
         match self.quick.head(key).await.map_err(failed) {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Ok(object) => Ok(Some(object.size)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// The bytes of all objects below a prefix.
+    pub(super) async fn size_below(&self, prefix: &Path) -> io::Result<u64> {
+        let objects = self.quick.list(Some(prefix)).map_err(failed);
+        objects
+            .try_fold(0, |bytes, object| std::future::ready(Ok(bytes + object.size)))
+            .await
     }
 
     pub(super) async fn put(&self, key: &Path, payload: PutPayload) -> io::Result<()> {
@@ -146,16 +159,17 @@ impl Bucket {
         }
     }
 
-    /// Every key below a prefix, in the order of their bytes.
-    pub(super) fn keys(&self, prefix: &str) -> BoxStream<'static, io::Result<String>> {
-        match Path::parse(prefix) {
-            Ok(prefix) => Box::pin(
-                self.quick
-                    .list(Some(&prefix))
-                    .map_ok(|object| object.location.into())
-                    .map_err(failed),
-            ),
-            Err(error) => Box::pin(futures::stream::iter([Err(io::Error::new(
+    /// Every key below a prefix, in the order of their bytes; with `after`, those behind it.
+    pub(super) fn keys(&self, prefix: &str, after: Option<&str>) -> BoxStream<'static, io::Result<String>> {
+        match (Path::parse(prefix), after.map(Path::parse).transpose()) {
+            (Ok(prefix), Ok(after)) => {
+                let objects = match after {
+                    Some(after) => self.quick.list_with_offset(Some(&prefix), &after),
+                    None => self.quick.list(Some(&prefix)),
+                };
+                Box::pin(objects.map_ok(|object| object.location.into()).map_err(failed))
+            }
+            (Err(error), _) | (_, Err(error)) => Box::pin(futures::stream::iter([Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 error,
             ))])),

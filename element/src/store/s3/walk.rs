@@ -1,4 +1,4 @@
-//! Reading a whole bucket, for a rebuild.
+//! Reading a whole bucket, in the order of its keys.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -14,9 +14,9 @@ use crate::store::{Found, reason_of};
 /// Attr files read at once.
 const READS: usize = 32;
 
-/// Lists the bucket and sends what it finds, until the receiver goes away.
-pub(super) async fn walk(inner: Arc<Inner>, sender: mpsc::Sender<Found>) -> io::Result<()> {
-    let mut paths = inner.paths("");
+/// Lists the bucket, from behind `after`, and sends what it finds, until the receiver goes away.
+pub(super) async fn walk(inner: Arc<Inner>, after: Option<String>, sender: mpsc::Sender<Found>) -> io::Result<()> {
+    let mut paths = inner.paths("", after.as_deref());
     let mut pairs = Pairs::default();
     let mut batch = Vec::with_capacity(READS);
     loop {

@@ -32,7 +32,7 @@ impl Database {
         ]
     }
 
-    async fn execute(&self, statement: String) {
+    pub(crate) async fn execute(&self, statement: String) {
         let options: PgConnectOptions = self.url.parse().unwrap();
         let mut connection = options.connect().await.expect("ARTSTORE_TEST_POSTGRES answers");
         connection.execute(AssertSqlSafe(statement)).await.unwrap();

@@ -1,0 +1,252 @@
+//! Maintenance: runs the tasks that look after the files, when somebody asks and when their time has come.
+//!
+//! Every task, whoever started it, begins in [`Maintenance::start`] and runs under a lease of its kind, so that of several servers
+//! that share a store only one collects or scrubs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use element_api::{Finding, Operation, Task, TaskKind, TaskResult, TaskStatus};
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::config::MaintenanceConfig;
+use crate::files::{CareError, Chain, Files, Plan, Reading, Rows, Watch};
+use crate::metrics::Metrics;
+use crate::mode::Modes;
+use crate::tasks::{End, Meter, Running, Tasks};
+
+/// Who started a task that nobody asked for.
+const SCHEDULE: &str = "schedule";
+
+/// How long after the start the first garbage collection comes, at the latest.
+const FIRST_GC: Duration = Duration::from_secs(300);
+
+/// How long to wait after a scrub that failed, and at the most before the clock is looked at again.
+const SCRUB_RETRY: Duration = Duration::from_secs(600);
+const SCRUB_LOOK: Duration = Duration::from_secs(3600);
+
+/// Runs tasks; clones share them.
+#[derive(Clone)]
+pub(crate) struct Maintenance {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    files: Files,
+    modes: Arc<Modes>,
+    metrics: Arc<Metrics>,
+    config: MaintenanceConfig,
+    tasks: Tasks,
+    stopping: CancellationToken,
+    tracker: TaskTracker,
+}
+
+impl Maintenance {
+    pub(crate) fn new(
+        files: Files,
+        modes: Arc<Modes>,
+        metrics: Arc<Metrics>,
+        config: MaintenanceConfig,
+        stopping: CancellationToken,
+        tracker: TaskTracker,
+    ) -> Self {
+        let inner = Inner {
+            files,
+            modes,
+            metrics,
+            config,
+            tasks: Tasks::default(),
+            stopping,
+            tracker,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// A task that runs or is remembered.
+    pub(crate) fn task(&self, id: Uuid) -> Option<Task> {
+        self.inner.tasks.get(id)
+    }
+
+    /// Starts a task, or answers the one of its kind that runs.
+    pub(crate) fn start(&self, kind: TaskKind, started_by: &str) -> Result<Task, Box<Task>> {
+        let running = self.inner.tasks.begin(kind, started_by, Timestamp::now())?;
+        let task = running.task();
+        tracing::info!(audit = true, task_id = %task.id, %kind, started_by, "a task begins");
+        self.inner.tracker.spawn(Arc::clone(&self.inner).supervise(running));
+        Ok(task)
+    }
+
+    /// Collects and scrubs at their intervals, until the server stops.
+    pub(crate) fn follow_schedule(&self) {
+        let (collector, scrubber) = (self.clone(), self.clone());
+        self.inner.tracker.spawn(async move {
+            let stopping = collector.inner.stopping.clone();
+            stopping.run_until_cancelled(collector.collect_on_schedule()).await;
+        });
+        self.inner.tracker.spawn(async move {
+            let stopping = scrubber.inner.stopping.clone();
+            stopping.run_until_cancelled(scrubber.scrub_on_schedule()).await;
+        });
+    }
+
+    async fn collect_on_schedule(&self) {
+        let every = self.inner.config.gc_interval;
+        tokio::time::sleep(every.min(FIRST_GC)).await;
+        loop {
+            self.start_unless_running(TaskKind::Gc);
+            tokio::time::sleep(every).await;
+        }
+    }
+
+    async fn scrub_on_schedule(&self) {
+        self.show_last_scrub().await;
+        let Some(every) = self.inner.config.scrub_interval else {
+            return;
+        };
+        let every = SignedDuration::try_from(every).unwrap_or(SignedDuration::MAX);
+        loop {
+            let now = Timestamp::now();
+            let wait = match self.inner.files.scrub_due(every, now).await {
+                Ok(due) if due <= now => {
+                    self.start_unless_running(TaskKind::Scrub);
+                    SCRUB_RETRY
+                }
+                Ok(due) => Duration::try_from(due.duration_since(now))
+                    .unwrap_or(SCRUB_LOOK)
+                    .min(SCRUB_LOOK),
+                Err(error) => {
+                    tracing::warn!(error = %Chain(&error), "failed to learn when the next scrub is due");
+                    SCRUB_RETRY
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    async fn show_last_scrub(&self) {
+        match self.inner.files.last_scrub().await {
+            Ok(last) => self.inner.metrics.maintenance.scrub_finished(last),
+            Err(error) => tracing::warn!(error = %Chain(&error), "failed to learn when the last scrub ended"),
+        }
+    }
+
+    fn start_unless_running(&self, kind: TaskKind) {
+        if let Err(running) = self.start(kind, SCHEDULE) {
+            tracing::debug!(task_id = %running.id, %kind, "not started: one of its kind runs");
+        }
+    }
+}
+
+impl Inner {
+    /// Sees a task through to its end, however it ends.
+    async fn supervise(self: Arc<Self>, running: Running) {
+        let task = running.task();
+        let began = self.metrics.maintenance.began(task.kind);
+        let performing = tokio::spawn(Arc::clone(&self).perform_alone(task.kind, Arc::clone(running.meter())));
+        let end = match performing.await {
+            Ok(Ok(end)) => end,
+            Ok(Err(error)) => End::Failed(Chain(&error).to_string()),
+            Err(_) => End::Failed("the task panicked".to_owned()),
+        };
+        drop(began);
+        let task = self.tasks.end(&running, end, Timestamp::now());
+        self.metrics.maintenance.ended(&task);
+        let (task_id, kind, status) = (task.id, task.kind, task.status.as_str());
+        let result = serde_json::to_string(&task.result).unwrap_or_default();
+        match task.status {
+            TaskStatus::Failed => {
+                tracing::error!(%task_id, %kind, error = task.error, "a task failed");
+            }
+            _ => tracing::info!(%task_id, %kind, status, result, "a task ended"),
+        }
+    }
+
+    async fn perform_alone(self: Arc<Self>, kind: TaskKind, meter: Arc<Meter>) -> Result<End, CareError> {
+        let Some(lease) = self.files.lease(&format!("maintenance/{kind}")).await? else {
+            return Ok(End::Elsewhere);
+        };
+        let performed = self.perform(kind, meter).await;
+        lease.release().await;
+        Ok(performed?.map_or(End::Stopped, End::Succeeded))
+    }
+
+    /// Does what a task is for. None when the server stopped meanwhile.
+    async fn perform(&self, kind: TaskKind, meter: Arc<Meter>) -> Result<Option<TaskResult>, CareError> {
+        let watch = Watching {
+            kind,
+            meter,
+            metrics: Arc::clone(&self.metrics),
+        };
+        let (files, stopping) = (&self.files, &self.stopping);
+        match kind {
+            TaskKind::Rebuild => {
+                let rebuilt = stopping.run_until_cancelled(files.rebuild_watched(&watch)).await;
+                Ok(rebuilt.transpose()?.map(TaskResult::Rebuild))
+            }
+            TaskKind::Gc => {
+                let may_delete = || self.modes.current().allows(Operation::Delete) && !stopping.is_cancelled();
+                let collecting = files.collect(Timestamp::now(), &may_delete, &watch);
+                let collected = stopping.run_until_cancelled(collecting).await;
+                Ok(collected.transpose()?.map(TaskResult::Gc))
+            }
+            TaskKind::Scrub => {
+                // Quarantine keeps damaged bytes from being served. Where none are served, it only tells.
+                let may_quarantine = || self.modes.current().allows(Operation::Read);
+                let plan = Plan {
+                    rows: Rows::Check,
+                    content: Reading::All {
+                        rate: Some(self.config.scrub_rate),
+                    },
+                    may_quarantine: &may_quarantine,
+                    restore: false,
+                    offline: false,
+                };
+                let report = files.scrub(plan, stopping, &watch).await?;
+                if report.is_some() {
+                    self.metrics.maintenance.scrub_finished(Some(Timestamp::now()));
+                }
+                Ok(report.map(TaskResult::Inspection))
+            }
+            TaskKind::Reconcile => {
+                let reconciled = stopping.run_until_cancelled(files.reconcile(&watch)).await;
+                Ok(reconciled.transpose()?.map(TaskResult::Inspection))
+            }
+        }
+    }
+}
+
+/// Tells a task's progress to those who ask for the task, and to the metrics.
+struct Watching {
+    kind: TaskKind,
+    meter: Arc<Meter>,
+    metrics: Arc<Metrics>,
+}
+
+impl Watch for Watching {
+    fn expect(&self, files: u64) {
+        self.meter.expect(files);
+        self.metrics.maintenance.progressed(self.kind, self.meter.progress());
+    }
+
+    fn did(&self, files: u64, bytes: u64) {
+        self.meter.did(files, bytes);
+        self.metrics.maintenance.did(self.kind, files, bytes);
+        self.metrics.maintenance.progressed(self.kind, self.meter.progress());
+    }
+
+    fn found(&self, finding: &Finding) {
+        let Finding {
+            kind,
+            path,
+            file_id,
+            detail,
+            repaired,
+        } = finding;
+        self.metrics.maintenance.found(*kind);
+        let task = self.kind;
+        tracing::warn!(%task, finding = kind.as_str(), path, ?file_id, detail, repaired, "something is wrong with a file");
+    }
+}
