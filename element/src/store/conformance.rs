@@ -1,5 +1,6 @@
 //! What every store must do, run over each: a folder, a shared folder, and a bucket of two different S3 servers.
 
+mod care;
 mod servers;
 
 use std::io;
@@ -81,6 +82,7 @@ async fn conforms(store: Arc<dyn Store>) {
     what_is_missing_is_said_to_be(store).await;
     path_that_leads_out_is_refused(store).await;
     files_are_found_by_id_and_by_walking(store).await;
+    care::conforms(store).await;
 }
 
 async fn starts_empty(store: &dyn Store) {

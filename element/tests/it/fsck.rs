@@ -87,6 +87,18 @@ async fn killed_server_leaves_nothing_that_fsck_cannot_repair() {
 }
 
 #[tokio::test]
+async fn bucket_is_checked_once_no_server_runs() {
+    let setup = Setup::bucket().await;
+    let element = setup.start().await;
+    element.client.store("a", b"content").await;
+    let (code, _, stderr) = fsck(&setup, &[]).await;
+    assert!(code == 8 && stderr.contains("is running"), "{code} {stderr}");
+    element.stop().await;
+    let (code, lines, stderr) = fsck(&setup, &["--repair"]).await;
+    assert_eq!(code, 0, "{lines:?} {stderr}");
+}
+
+#[tokio::test]
 async fn check_that_cannot_be_made_has_a_code_of_its_own() {
     let mut setup = Setup::embedded();
     let (code, lines, stderr) = fsck(&setup, &[]).await;

@@ -180,6 +180,38 @@ async fn second_of_a_kind_is_refused_and_the_first_stops_with_the_server_and_goe
 }
 
 #[tokio::test]
+async fn of_two_servers_one_scrubs() {
+    let volume = async {
+        let mut setup = Setup::postgres().await;
+        setup.set("STORAGE_SHARED", "true");
+        setup
+    };
+    for mut setup in [volume.await, Setup::bucket().await] {
+        setup.set("STORAGE_SCRUB_RATE", "1");
+        let (one, other) = (setup.start().await, setup.start().await);
+        one.client.store("a", b"0123456789").await;
+        one.client.store("b", b"0123456789").await;
+        let first = send(one.client.by("admin", "POST", "/maintenance/scrub"))
+            .await
+            .expect(202)
+            .json();
+        let location = format!("/maintenance/tasks/{}", first["id"].as_str().unwrap());
+        eventually("the scrub reads", async || {
+            one.client.json(&location).await["progress"]["bytes"] != 0
+        })
+        .await;
+        let refused = task(&other, "scrub").await;
+        assert_eq!(refused["status"], "stopped");
+        assert!(
+            refused["error"].as_str().unwrap().contains("another server"),
+            "{refused}"
+        );
+        one.stop().await;
+        other.signal(rustix::process::Signal::TERM);
+    }
+}
+
+#[tokio::test]
 async fn damaged_file_is_taken_out_of_service_and_told_everywhere() {
     for setup in Setup::both().await {
         let element = setup.start().await;

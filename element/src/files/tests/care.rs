@@ -133,7 +133,7 @@ async fn leftovers_of_finished_transactions_go_and_those_of_running_ones_stay() 
             .collect(Timestamp::now(), &|| true, &Unwatched)
             .await
             .unwrap();
-        assert_eq!(report.temporary_files, 1);
+        assert_eq!(report.temporary_files, 2);
         assert!(!temporary.join(left.to_string()).exists());
         upload.finish(details("a")).await.unwrap();
         element.end().await;
@@ -478,11 +478,14 @@ async fn crash_on_the_way_into_quarantine_is_finished_and_never_removes_content(
     }
 }
 
-/// Restarts twice, the second time with the entry pending again: recovery's own last commit may be lost.
+/// Restarts twice, the second time with such an entry pending again: recovery's own last commit may be lost.
 async fn again_pending(element: Element, record: &WalRecord) -> Element {
     let element = element.restarted().await;
     let change = Change {
-        record: record.clone(),
+        record: WalRecord {
+            transaction_id: Uuid::now_v7(),
+            ..record.clone()
+        },
         file: FileChange::Keep,
     };
     element.files.index().change(change).await.unwrap();
