@@ -39,7 +39,7 @@ pub use self::update::{Patch, RevisionMatch};
 pub use self::upload::{Author, Details, Stored, Upload};
 use crate::capacity::Accounts;
 use crate::durable;
-use crate::index::{Index, IndexError, Lease, Search, Sharing};
+use crate::index::{Index, IndexError, Search, Sharing};
 use crate::store::{Fence, Store, StoreConfig};
 use crate::wal::recover::Recoveries;
 use crate::wal::{Instance, OperationType, Wal, WalRecord};
@@ -199,14 +199,6 @@ impl Files {
         self.inner.store.kind()
     }
 
-    /// Holds a name among all servers of this element, so that a job of theirs runs once at a time. None while another has it.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn lease(&self, name: &str) -> Result<Option<Lease>, FileError> {
-        Ok(self.inner.instance.lease(name).await?)
-    }
-
     /// The element's database.
     pub fn index(&self) -> &Index {
         &self.inner.index
@@ -222,6 +214,18 @@ impl Files {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// When it is away.
+    pub async fn reach_store(&self) -> Result<(), FileError> {
+        self.inner
+            .store
+            .check()
+            .await
+            .map_err(FileError::storage("reach the store"))
     }
 
     /// Waits for what runs, settles what is open, and closes the database.
