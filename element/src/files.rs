@@ -39,7 +39,7 @@ pub use self::update::{Patch, RevisionMatch};
 pub use self::upload::{Author, Details, Stored, Upload};
 use crate::capacity::Accounts;
 use crate::durable;
-use crate::index::{Index, IndexError, Search, Sharing};
+use crate::index::{Index, IndexError, Lease, Search, Sharing};
 use crate::store::{Fence, Store, StoreConfig};
 use crate::wal::recover::Recoveries;
 use crate::wal::{Instance, OperationType, Wal, WalRecord};
@@ -192,6 +192,14 @@ impl Files {
     /// Log entries that were recovered by this process, at its start or later.
     pub fn recoveries(&self) -> &Recoveries {
         &self.inner.recoveries
+    }
+
+    /// Holds a name among all servers of this element, so that a job of theirs runs once at a time. None while another has it.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn lease(&self, name: &str) -> Result<Option<Lease>, FileError> {
+        Ok(self.inner.instance.lease(name).await?)
     }
 
     /// The kind of storage: `local` or `s3`.
