@@ -194,17 +194,17 @@ impl Files {
         &self.inner.recoveries
     }
 
-    /// The kind of storage: `local` or `s3`.
-    pub fn storage_type(&self) -> &'static str {
-        self.inner.store.kind()
-    }
-
     /// Holds a name among all servers of this element, so that a job of theirs runs once at a time. None while another has it.
     ///
     /// # Errors
     /// When the database is away.
     pub async fn lease(&self, name: &str) -> Result<Option<Lease>, FileError> {
         Ok(self.inner.instance.lease(name).await?)
+    }
+
+    /// The kind of storage: `local` or `s3`.
+    pub fn storage_type(&self) -> &'static str {
+        self.inner.store.kind()
     }
 
     /// The element's database.
@@ -222,6 +222,18 @@ impl Files {
         } else {
             Ok(())
         }
+    }
+
+    /// Whether the store answers.
+    ///
+    /// # Errors
+    /// When it is away.
+    pub async fn reach_store(&self) -> Result<(), FileError> {
+        self.inner
+            .store
+            .check()
+            .await
+            .map_err(FileError::storage("reach the store"))
     }
 
     /// Waits for what runs, settles what is open, and closes the database.

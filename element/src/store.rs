@@ -15,7 +15,7 @@
 //! what it did is durable. Nothing here knows of the database.
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 mod fence;
 mod local;
 mod name;
@@ -198,6 +198,9 @@ pub trait Store: Send + Sync {
 
     /// Whether the store holds no folder of files.
     fn is_empty(&self) -> BoxFuture<'_, io::Result<bool>>;
+
+    /// Whether the store answers. Cheap enough to be asked by anybody.
+    fn check(&self) -> BoxFuture<'_, io::Result<()>>;
 
     /// The store's size and room. Does not wait for anything.
     fn space(&self) -> io::Result<Space>;

@@ -12,12 +12,18 @@
 //! | 6 | folder flushed | present | redo: put the row |
 //! | 7 | one transaction: row and `committed` | present | nothing to do |
 //!
+//! In a bucket there is nothing to rename or flush: content goes to its own key (step 4, in parts that are no object until they are
+//! completed), and putting the attr object is step 5.
+//!
 //! An update replaces the attr file by rename (present before and after: redo puts whichever row it holds). A delete removes the
 //! attr file, flushes, removes the content, flushes, and then the row. So one rule recovers all three: *attr file present, put
 //! its row; absent, remove the content and the row*. Doing it twice changes nothing, so recovery may itself be killed.
 //!
 //! Damaged content that goes into quarantine has an entry of its own kind, since it must never be removed: once a part of the file
 //! has moved recovery moves the other and removes the row; while both stand it leaves them.
+//!
+//! Each entry names its server. One that lost its lease may find its entries taken over; then it can no longer settle them, and
+//! nothing of them is acknowledged (`instance`).
 
 mod instance;
 mod record;
@@ -32,7 +38,7 @@ use crate::index::{Change, FileChange, Index, IndexError};
 pub use self::instance::Instance;
 pub use self::record::{OperationData, OperationType, Status, WalRecord};
 
-/// Writes log entries in the name of one running server.
+/// Writes log entries in the name of one running server, and settles those it still has.
 #[derive(Clone)]
 pub struct Wal {
     index: Index,

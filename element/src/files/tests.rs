@@ -2,6 +2,7 @@
 
 mod care;
 mod recovery;
+mod servers;
 mod trouble;
 
 use std::collections::BTreeMap;

@@ -17,7 +17,7 @@ pub(super) async fn live(State(app): State<App>) -> Json<Value> {
 
 pub(super) async fn ready(State(app): State<App>) -> Response {
     let (database, storage) = match app.files() {
-        Some(files) => (database(files).await, storage(files)),
+        Some(files) => (database(files).await, storage(files).await),
         None => (Err("not reached since the start"), Err("waits for the database")),
     };
     let serving = if app.is_stopping() { Err("stopping") } else { Ok(()) };
@@ -42,8 +42,9 @@ async fn database(files: &Files) -> Result<(), &'static str> {
     files.index().ping().await.map_err(|_| "does not answer")
 }
 
-fn storage(files: &Files) -> Result<(), &'static str> {
+async fn storage(files: &Files) -> Result<(), &'static str> {
     files.writable().map_err(|_| "a flush to disk has failed")?;
+    files.reach_store().await.map_err(|_| "the store does not answer")?;
     // A volume that does not say how large it is counts as having no room.
     if files.capacity().total_bytes == 0 {
         Err("the volume does not answer")

@@ -181,6 +181,19 @@ impl Sql {
         )
     }
 
+    /// For tests: its lease ended long ago.
+    #[cfg(test)]
+    pub(super) fn instance_expire(&self, instance_id: &str) -> Statement {
+        Statement::new(
+            format!(
+                "UPDATE {}instance SET expires_at = {} WHERE instance_id = $1",
+                self.prefix,
+                self.dialect.now_and(-3600)
+            ),
+            vec![Parameter::Text(instance_id.to_owned())],
+        )
+    }
+
     /// Where nobody who lives is `table`'s `instance_id`.
     fn nobody_lives(&self, table: &str) -> String {
         let Self { prefix, dialect, .. } = self;

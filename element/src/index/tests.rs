@@ -1,5 +1,6 @@
 //! Both databases behind the same tests: whatever holds for one must hold for the other.
 
+mod lease;
 mod search;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,6 +101,12 @@ impl TestDatabase {
 }
 
 impl Index {
+    /// The lease of a server ran out.
+    pub(crate) async fn let_expire(&self, instance_id: &str) {
+        let statement = self.sql.instance_expire(instance_id);
+        self.backend.transact(&[statement]).await.unwrap();
+    }
+
     /// Takes the database away.
     pub(crate) async fn backend_close(&self) {
         self.backend.close().await;

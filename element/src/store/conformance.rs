@@ -1,7 +1,7 @@
 //! What every store must do, run over each: a folder, a shared folder, and a bucket of two different S3 servers.
 
 mod care;
-mod servers;
+pub(crate) mod servers;
 
 use std::io;
 use std::ops::Range;

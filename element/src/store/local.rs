@@ -9,6 +9,7 @@ mod walk;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
+use std::future::ready;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -282,6 +283,10 @@ impl Store for LocalStore {
     fn is_empty(&self) -> BoxFuture<'_, io::Result<bool>> {
         let root = self.inner.root.clone();
         Box::pin(read(move || walk::is_empty(&root)))
+    }
+
+    fn check(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(ready(self.space().map(drop)))
     }
 
     /// One system call that does not wait for the disk.

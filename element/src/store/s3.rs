@@ -20,20 +20,24 @@ use std::io;
 use std::ops::Range;
 use std::path::{Component, Path as FilePath};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
 use object_store::path::Path;
 use secrecy::SecretString;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use self::bucket::Bucket;
 use self::spool::{Memory, S3Spool};
 use super::name::{id_in_name, is_named_by, storage_folder};
-use super::{ByteStream, Fence, Found, Leftover, Look, OpenStoreError, Parts, Readable, Scan, Space, Spool, Store};
+use super::{
+    ByteStream, Fence, Found, Leftover, Look, OpenStoreError, Parts, Readable, Scan, Space, Spool, Store, StoreAway,
+};
 use crate::attr;
 
 /// Where the bucket is, and as whom to use it.
@@ -56,6 +60,10 @@ pub struct S3Config {
 /// A bucket has no size. This is the largest number every reader of JSON keeps.
 const UNLIMITED: u64 = 1 << 53;
 
+/// How long an answer of the bucket is good for, and how long to wait for one, when somebody only asks whether it is there.
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+const CHECK_TIME: Duration = Duration::from_secs(2);
+
 /// Searches by name that run at once.
 const MAX_WALKS: usize = 4;
 
@@ -75,6 +83,8 @@ struct Inner {
     folder: String,
     fence: Fence,
     memory: Memory,
+    /// When the bucket last answered a check.
+    answered: Mutex<Option<Instant>>,
     /// Walks over all names are long; only a few run at once.
     walks: Semaphore,
 }
@@ -93,6 +103,7 @@ impl S3Store {
             folder: config.folder.clone(),
             fence,
             memory: Memory::for_files_of(max_file_size),
+            answered: Mutex::new(None),
             walks: Semaphore::new(MAX_WALKS),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -261,6 +272,19 @@ impl Store for S3Store {
         Box::pin(async move {
             let mut paths = self.inner.paths("", None);
             Ok(paths.try_next().await?.is_none())
+        })
+    }
+
+    fn check(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            let mut last = self.inner.answered.lock().await;
+            if last.is_none_or(|at| at.elapsed() >= CHECK_INTERVAL) {
+                timeout(CHECK_TIME, self.inner.bucket.probe())
+                    .await
+                    .map_err(|_| StoreAway::because("the object store does not answer in time"))??;
+                *last = Some(Instant::now());
+            }
+            Ok(())
         })
     }
 

@@ -135,6 +135,11 @@ async fn bucket_away_is_answered_as_such_and_comes_back_without_a_restart() {
     for answer in futures::future::join_all(answers).await {
         answer.expect_problem(503, "UNAVAILABLE");
     }
+    let ready = send(element.client.request("GET", "/health/ready"))
+        .await
+        .expect(503)
+        .json();
+    assert_eq!(ready["checks"]["storage"]["status"], "failing");
     // What the database knows needs no bucket.
     assert_eq!(
         element.client.json(&format!("{path}/metadata")).await["file_id"],
@@ -142,10 +147,8 @@ async fn bucket_away_is_answered_as_such_and_comes_back_without_a_restart() {
     );
 
     wire.mend();
-    eventually("the bucket is back", async || {
-        element.client.get(&path).await.status == 200
-    })
-    .await;
+    element.wait_ready().await;
+    assert_eq!(element.client.get(&path).await.expect(200).body, b"abc");
     element.client.store("b.txt", b"b").await;
     eventually("what was not stored is cleared away", async || {
         element.files_on_disk().len() == 4 && element.client.json("/info").await["wal_pending"] == 0

@@ -21,16 +21,19 @@ pub(super) async fn folder(root: &Path, shared: bool) -> Arc<dyn Store> {
 }
 
 /// A folder of its own in the bucket of `ARTSTORE_TEST_S3`.
-pub(super) async fn versitygw() -> Arc<dyn Store> {
+pub(crate) fn versitygw_config() -> S3Config {
     let url = std::env::var("ARTSTORE_TEST_S3")
         .expect("ARTSTORE_TEST_S3 must be the URL of a bucket, with a key pair in it; `make test` sets it");
     let url: Url = url.parse().unwrap();
-    bucket(
+    config(
         format!("http://{}:{}", url.host_str().unwrap(), url.port().unwrap()),
         url.path().trim_matches('/'),
         [url.username(), url.password().unwrap()],
     )
-    .await
+}
+
+pub(super) async fn versitygw() -> Arc<dyn Store> {
+    open(StoreConfig::S3(versitygw_config())).await
 }
 
 /// A bucket of a server in this process, over a folder.
@@ -52,19 +55,19 @@ pub(super) async fn s3s(root: &Path) -> Arc<dyn Store> {
             });
         }
     });
-    bucket(format!("http://{address}"), "artstore", ["key", "secret"]).await
+    let config = config(format!("http://{address}"), "artstore", ["key", "secret"]);
+    open(StoreConfig::S3(config)).await
 }
 
-async fn bucket(endpoint: String, bucket: &str, [key, secret]: [&str; 2]) -> Arc<dyn Store> {
-    open(StoreConfig::S3(S3Config {
+fn config(endpoint: String, bucket: &str, [key, secret]: [&str; 2]) -> S3Config {
+    S3Config {
         endpoint: Some(endpoint),
         bucket: bucket.to_owned(),
         region: "us-east-1".to_owned(),
         folder: format!("conformance/{}", Uuid::new_v4().simple()),
         access_key_id: key.to_owned().into(),
         secret_access_key: secret.to_owned().into(),
-    }))
-    .await
+    }
 }
 
 async fn open(config: StoreConfig) -> Arc<dyn Store> {

@@ -371,7 +371,7 @@ mod tests {
                 FIRST_PARTS * MIN_PART + (MAX_PARTS - FIRST_PARTS) * later >= max,
                 "{max}"
             );
-            assert!(later % BLOCK == 0 && later >= MIN_PART);
+            assert!(later.is_multiple_of(BLOCK) && later >= MIN_PART);
             assert_eq!(memory.part_size(0), MIN_PART);
             assert!(memory.blocks.available_permits() as u64 * BLOCK >= later * 4);
         }
