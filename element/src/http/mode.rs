@@ -7,7 +7,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use element_api::{ErrorCode, Mode, ModeState};
-use serde::{Deserialize, Serialize};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::Number;
 use tokio::task::spawn_blocking;
 use utoipa::ToSchema;
 
@@ -48,9 +50,25 @@ struct Request {
     #[schema(max_length = 1000)]
     reason: Option<String>,
     /// Of the mode file. For the operator's token only, which must give it.
+    #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1)]
     generation: Option<i64>,
 }
+
+/// A whole number; JSON does not tell 7 from 7.0.
+fn whole<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+    let Some(number) = Option::<Number>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    let exact = |value: f64| (value.fract() == 0.0 && value.abs() < MAX_EXACT).then_some(value as i64);
+    match number.as_i64().or_else(|| number.as_f64().and_then(exact)) {
+        Some(number) => Ok(Some(number)),
+        None => Err(D::Error::custom(format!("{number} is no whole number"))),
+    }
+}
+
+/// Below it every whole number is a floating point number: 2 to the power of 53.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
 
 failures!(ReadFailures: Unauthorized, Forbidden, Unavailable);
 failures!(

@@ -165,8 +165,8 @@ fn set(search: &mut Search, name: &str, value: &str) -> Result<(), ApiError> {
         }
         "uploaded_by" => search.uploaded_by = Some(value.to_owned()),
         "content_type" => search.content_type = Some(value.to_owned()),
-        "min_size" => search.min_size = Some(value.parse().map_err(|_| bad("use a number of bytes"))?),
-        "max_size" => search.max_size = Some(value.parse().map_err(|_| bad("use a number of bytes"))?),
+        "min_size" => search.min_size = Some(bytes(value).ok_or_else(|| bad(BYTES))?),
+        "max_size" => search.max_size = Some(bytes(value).ok_or_else(|| bad(BYTES))?),
         "created_after" => search.created_after = Some(time(value).ok_or_else(|| bad(TIME))?),
         "created_before" => search.created_before = Some(time(value).ok_or_else(|| bad(TIME))?),
         "sort" => {
@@ -198,6 +198,13 @@ fn set(search: &mut Search, name: &str, value: &str) -> Result<(), ApiError> {
 
 /// Tags and metadata values in one search, at the most.
 const MAX_FILTERS: usize = 64;
+
+const BYTES: &str = "use a number of bytes";
+
+/// A size the databases can hold, which is every size a file can have.
+fn bytes(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|bytes| i64::try_from(*bytes).is_ok())
+}
 
 const TIME: &str = "use a time such as 2026-01-31T12:00:00Z, or a date";
 
@@ -296,6 +303,7 @@ mod tests {
             "limit=ten",
             "min_size=-1",
             "max_size=1k",
+            "max_size=9223372036854775808",
             "created_after=yesterday",
             "sort=name",
             "order=up",

@@ -28,6 +28,7 @@ mod limits;
 mod maintenance;
 mod metadata;
 mod mode;
+mod openapi;
 mod outage;
 mod search;
 mod servers;
