@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage check crds images cluster-up cluster-down fmt toolchain deny
+.PHONY: help demo test test-api coverage check crds openapi images cluster-up cluster-down fmt toolchain deny
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/artstore-operator
 KEY := $(shell cat rust-toolchain.toml Cargo.lock | sha256sum | cut -c1-16)
@@ -18,11 +18,14 @@ CRD_FOLDERS := crds/yaml charts/artstore-operator/files/crds
 CLUSTER = cargo run --quiet --package e2e --bin cluster --
 # Files for the demo; none given means documents and pictures found on this machine.
 FILES ?=
+# Cases that make test-api tries of each call.
+EXAMPLES ?= 200
 
 help: ## Lists the targets, the variables they take, and how to test one crate
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  FILES=DIR                  for demo: the files to upload; else documents and pictures of this machine'
+	@echo '  EXAMPLES=N                 for test-api: cases of each call; else $(EXAMPLES)'
 	@echo '  ARTSTORE_KUBECONFIG=FILE   a cluster to use instead of the local one'
 	@echo '  CARGO_TARGET_DIR=DIR       where cargo builds; else $(CARGO_TARGET_DIR)'
 	@echo
@@ -57,6 +60,8 @@ coverage: toolchain $(LLVM_COV_ROOT)/bin/cargo-llvm-cov ## How much of the eleme
 $(LLVM_COV_ROOT)/bin/cargo-llvm-cov:
 	env -u RUSTFLAGS cargo install cargo-llvm-cov --version $(LLVM_COV_VERSION) --locked --debug --root "$(LLVM_COV_ROOT)" \
 		--target-dir "$(CARGO_TARGET_DIR)/cargo-llvm-cov"
+test-api: toolchain ## The element's API by its description (schemathesis), longer than in make test: EXAMPLES=200
+	@ARTSTORE_TEST_API_EXAMPLES=$(EXAMPLES) $(CLUSTER) services -- cargo test --package artstore-element --test it openapi::
 
 check: toolchain deny ## Format, lints, licences, documentation, generated files
 	cargo fmt --all -- --check
@@ -69,6 +74,10 @@ check: toolchain deny ## Format, lints, licences, documentation, generated files
 
 crds: toolchain ## Writes the CRDs' YAML, and the chart's copy of it
 	@for folder in $(CRD_FOLDERS); do $(WRITE_CRDS) $$folder; done
+
+openapi: toolchain ## Writes docs/openapi.json, the description of the element's API
+	@cargo run --quiet --package artstore-element -- openapi > docs/openapi.json.new
+	@mv docs/openapi.json.new docs/openapi.json
 
 images: toolchain ## Static release binaries in images from scratch, loaded when the cluster runs
 	$(CLUSTER) images

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::args::{
-    DatabaseArgs, ElementArgs, LogArgs, MaintenanceArgs, RedisArgs, ServerArgs, StorageArgs, TokenCheckArgs,
+    ConnectionArgs, DatabaseArgs, ElementArgs, LogArgs, MaintenanceArgs, RedisArgs, ServerArgs, StorageArgs,
+    TokenCheckArgs,
 };
 
 /// A storage element: keeps files and their metadata, and serves them over HTTP.
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     /// Check content, attribute files, database and write-ahead log. Stop the server first.
     #[command(after_help = FSCK_CODES)]
     Fsck(FsckArgs),
+    /// Print the API's description, OpenAPI 3.1 in JSON.
+    Openapi,
     /// Upload a random file to a running element, read it back, compare, delete it.
     SmokeTest(SmokeTestArgs),
 }
@@ -41,6 +44,8 @@ pub(crate) struct ServeArgs {
     pub(crate) dev: bool,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
+    #[command(flatten)]
+    pub(crate) connections: ConnectionArgs,
     #[command(flatten)]
     pub(crate) tokens: TokenCheckArgs,
     #[command(flatten)]

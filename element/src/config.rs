@@ -2,6 +2,7 @@
 //! supported is an error that names the variable; nothing falls back silently.
 
 pub(crate) mod args;
+mod connections;
 mod database;
 pub(crate) mod environment;
 mod error;
@@ -17,6 +18,7 @@ use element_api::Mode;
 use secrecy::{ExposeSecret, SecretString};
 
 use self::args::{ElementArgs, LogArgs, RedisArgs, ServerArgs, StorageArgs, TokenCheckArgs};
+pub(crate) use self::connections::ConnectionConfig;
 pub(crate) use self::database::DatabaseConfig;
 use self::environment::Environment;
 pub(crate) use self::error::ConfigError;
@@ -41,6 +43,7 @@ const MAX_ELEMENT_ID: usize = 63;
 /// Everything `serve` needs.
 pub(crate) struct Config {
     pub(crate) listen: (IpAddr, u16),
+    pub(crate) connections: ConnectionConfig,
     pub(crate) mode: Mode,
     pub(crate) mode_file: Option<PathBuf>,
     pub(crate) admin_token: Option<SecretString>,
@@ -138,6 +141,7 @@ impl Config {
             });
         Ok(Self {
             listen: (address, port(Value::new("SERVER_PORT", server_port)?, 0, DEFAULT_PORT)?),
+            connections: ConnectionConfig::read(args.connections)?,
             mode: Value::new("APP_MODE", app_mode)?
                 .read(str::parse::<Mode>)?
                 .unwrap_or_default(),

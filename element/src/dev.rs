@@ -71,7 +71,7 @@ fn write_private(path: &Path, content: &[u8]) -> Result<()> {
 }
 
 /// Lines to paste into a shell.
-pub(crate) fn curl_lines(address: SocketAddr, token: &str) -> String {
+pub(crate) fn curl_lines((scheme, address): (&str, SocketAddr), token: &str) -> String {
     let host = if address.ip().is_unspecified() {
         format!("127.0.0.1:{}", address.port())
     } else {
@@ -80,7 +80,7 @@ pub(crate) fn curl_lines(address: SocketAddr, token: &str) -> String {
     format!(
         "\
 # The element is ready. These work as they are, in another terminal:
-export ELEMENT=http://{host}/api/v1
+export ELEMENT={scheme}://{host}/api/v1
 export TOKEN={token}
 echo 'Hello, element' > hello.txt
 curl -sS -w '\\n' -H \"Authorization: Bearer $TOKEN\" -F file=@hello.txt -F tags=first \"$ELEMENT/files/upload\"

@@ -35,7 +35,7 @@ pub use self::inspect::{CareError, Plan, Reading, Rows, Unwatched, Watch};
 pub use self::read::Content;
 use self::turn::Turns;
 use self::unsettled::{Bytes, Unsettled};
-pub use self::update::{Patch, RevisionMatch};
+pub use self::update::Patch;
 pub use self::upload::{Author, Details, Stored, Upload};
 use crate::capacity::Accounts;
 use crate::durable;

@@ -1,8 +1,10 @@
 //! The HTTP API: routes, and what every request goes through. Handlers are thin: they read the request, ask the use cases, and
 //! write the answer.
 
+mod byteranges;
 mod condition;
 mod disposition;
+mod docs;
 mod download;
 mod error;
 mod extract;
@@ -14,40 +16,58 @@ mod linger;
 mod maintenance;
 mod mode;
 mod multipart;
+mod openapi;
 mod range;
 mod request;
 mod search;
 pub(crate) mod server;
+pub(crate) mod tls;
 mod upload;
+
+use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::state::App;
 
-/// Every route of the element.
-pub(crate) fn router(app: App) -> Router {
-    let api = Router::new()
-        .route("/files", get(search::list))
-        .route("/files/search", get(search::search))
-        .route("/files/upload", post(upload::upload))
-        .route("/files/{id}", get(download::download).delete(files::delete))
-        .route("/files/{id}/download", get(download::download))
-        .route("/files/{id}/metadata", get(files::metadata).patch(files::update))
-        .route("/info", get(info::info))
-        .route("/capacity", get(info::capacity))
-        .route("/mode", get(mode::show))
-        .route("/mode/transition", post(mode::transition))
-        .route("/maintenance/{kind}", post(maintenance::start))
-        .route("/maintenance/tasks/{id}", get(maintenance::show));
-    Router::new()
-        .nest("/api/v1", api)
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .route("/metrics", get(health::metrics))
+/// Everything the element answers. `silence` is how long a body may bring nothing.
+pub(crate) fn router(app: App, silence: Duration) -> Router {
+    let (described, _) = calls().split_for_parts();
+    described
+        .merge(docs::routes())
         .layer(CatchPanicLayer::custom(error::panicked))
-        .layer(from_fn_with_state(app.clone(), request::observe))
+        .layer(from_fn_with_state((app.clone(), silence), request::observe))
         .with_state(app)
+}
+
+/// The API's description, OpenAPI 3.1 in JSON.
+pub(crate) fn description() -> Result<String, serde_json::Error> {
+    openapi::text(calls().into_openapi())
+}
+
+/// Every call, each with its description.
+fn calls() -> OpenApiRouter<App> {
+    let api = OpenApiRouter::default()
+        .routes(routes!(search::list))
+        .routes(routes!(search::search))
+        .routes(routes!(upload::upload))
+        .routes(routes!(download::content, files::delete))
+        .routes(routes!(download::download))
+        .routes(routes!(files::metadata, files::update))
+        .routes(routes!(info::info))
+        .routes(routes!(info::capacity))
+        .routes(routes!(mode::show))
+        .routes(routes!(mode::transition))
+        .routes(routes!(maintenance::start))
+        .routes(routes!(maintenance::show));
+    OpenApiRouter::with_openapi(openapi::frame())
+        .nest("/api/v1", api)
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+        .routes(routes!(openapi::openapi))
 }

@@ -27,9 +27,7 @@ use uuid::Uuid;
 pub use self::lease::{INSTANCE_TTL, Lease, Sharing};
 pub use self::migrate::MigrationStatus;
 pub use self::postgres::create_database;
-pub use self::search::Search;
-#[cfg(test)]
-pub use self::search::Sort;
+pub use self::search::{Search, Sort};
 use self::sql::{Dialect, Sql, Statement};
 use self::writer::Writer;
 pub use self::writer::{Change, FileChange};

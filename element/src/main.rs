@@ -64,6 +64,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Serve(args) => runtime.block_on(run::serve(*args, &environment)),
         Command::Migrate(args) => runtime.block_on(run::migrate(args, &environment)),
         Command::Rebuild(args) => runtime.block_on(run::rebuild(args, &environment)),
+        Command::Openapi => run::print_description(),
         Command::SmokeTest(args) => runtime.block_on(smoke_test::run(args)),
         Command::Token(args) => token::run(args),
     };

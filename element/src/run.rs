@@ -61,6 +61,9 @@ pub(crate) async fn serve(mut args: ServeArgs, environment: &Environment) -> Res
     let authenticator = Authenticator::new(keys, &config.tokens, config.admin_token);
     let metrics = Arc::new(Metrics::new(config.redis.is_some()));
     let app = App::new(about, authenticator, Arc::new(modes), Arc::clone(&metrics));
+    let connections = config.connections;
+    let tls = connections.tls.clone().map(http::tls::acceptor).transpose()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let (listener, address) = listen(config.listen).await?;
 
     let stopping = CancellationToken::new();
@@ -73,18 +76,22 @@ pub(crate) async fn serve(mut args: ServeArgs, environment: &Environment) -> Res
         redis: config.redis,
         maintenance: config.maintenance,
         dev: dev.then_some(config.tokens),
-        address,
+        origin: (scheme, address),
         stopping: stopping.clone(),
         tasks: tasks.clone(),
     };
     tasks.spawn(startup.run());
 
-    let server = tokio::spawn(http::server::serve(
-        listener,
-        http::router(app.clone()),
+    if let Some(certificate) = connections.tls {
+        tasks.spawn(http::tls::follow(certificate, stopping.clone()));
+    }
+    let server = http::server::Server {
+        router: http::router(app.clone(), connections.limits.body),
         metrics,
-        stopping.clone(),
-    ));
+        limits: connections.limits,
+        tls,
+    };
+    let server = tokio::spawn(server.serve(listener, stopping.clone()));
     tracing::info!(signal = signals.next().await, "stopping");
     app.stop();
     stopping.cancel();
@@ -117,7 +124,8 @@ struct Startup {
     maintenance: MaintenanceConfig,
     /// With `--dev`, what its tokens must say.
     dev: Option<TokenRules>,
-    address: SocketAddr,
+    /// How and where the server listens.
+    origin: (&'static str, SocketAddr),
     stopping: CancellationToken,
     tasks: TaskTracker,
 }
@@ -144,12 +152,12 @@ impl Startup {
             .spawn(mode::file::follow(Arc::clone(self.app.modes()), self.stopping.clone()));
         tracing::info!(element_id = self.element.id, mode = %self.app.modes().current(), "ready");
         if let Some(rules) = &self.dev
-            && let Err(error) = print_curl_lines(&self.element, self.address, rules)
+            && let Err(error) = print_curl_lines(&self.element, self.origin, rules)
         {
             tracing::warn!(error = format!("{error:#}"), "failed to print the lines to paste");
         }
         if let Some(redis) = self.redis {
-            let endpoint = self.storage.endpoint.unwrap_or_else(|| own_endpoint(self.address));
+            let endpoint = self.storage.endpoint.unwrap_or_else(|| own_endpoint(self.origin));
             self.tasks.spawn(discovery::report(
                 redis,
                 self.app,
@@ -286,7 +294,7 @@ async fn open(element: &ElementConfig, storage: &StorageConfig, database: &Datab
     result
 }
 
-fn print_curl_lines(element: &ElementConfig, address: SocketAddr, rules: &TokenRules) -> Result<()> {
+fn print_curl_lines(element: &ElementConfig, origin: (&str, SocketAddr), rules: &TokenRules) -> Result<()> {
     let key = dev::private_key(&element.own_folder())?;
     let claims = Claims::new(
         "dev",
@@ -295,7 +303,7 @@ fn print_curl_lines(element: &ElementConfig, address: SocketAddr, rules: &TokenR
         rules.issuer.clone(),
         rules.audience.clone(),
     );
-    let lines = dev::curl_lines(address, &claims.sign(&key)?);
+    let lines = dev::curl_lines(origin, &claims.sign(&key)?);
     let mut out = io::stdout();
     out.write_all(lines.as_bytes())
         .and_then(|()| out.flush())
@@ -303,9 +311,18 @@ fn print_curl_lines(element: &ElementConfig, address: SocketAddr, rules: &TokenR
 }
 
 /// Where this machine believes to be reached, for an element that was not told.
-fn own_endpoint(address: SocketAddr) -> String {
+fn own_endpoint((scheme, address): (&str, SocketAddr)) -> String {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("http://{host}:{}", address.port())
+    format!("{scheme}://{host}:{}", address.port())
+}
+
+/// The `openapi` command.
+pub(crate) fn print_description() -> Result<()> {
+    let text = http::description().context("failed to write the description")?;
+    let mut out = io::stdout();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("failed to print the description")
 }
 
 fn print_status(status: &MigrationStatus) -> Result<()> {

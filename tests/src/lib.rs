@@ -18,6 +18,7 @@ pub mod node;
 pub mod packages;
 pub mod pki;
 pub mod release;
+pub mod schemathesis;
 pub mod services;
 pub mod step;
 pub mod tools;

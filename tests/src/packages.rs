@@ -38,6 +38,8 @@ pub const SERVICES: &[Needed] = &[
     ("/usr/lib/postgresql/15/bin/postgres", "postgresql-15"),
     ("/usr/bin/redis-server", "redis-server"),
     ("/usr/bin/setpriv", "util-linux"),
+    ("/usr/bin/python3", "python3"),
+    ("/usr/lib/python3.11/ensurepip/__init__.py", "python3-venv"),
 ];
 
 /// What tests of ours call.

@@ -15,6 +15,7 @@ use signal_hook::iterator::Signals;
 use crate::command::{command, run, run_any, wait_for};
 use crate::layout::{KUBECONFIG_VARIABLE, Layout};
 use crate::packages;
+use crate::schemathesis;
 use crate::step::step;
 use crate::tools;
 
@@ -24,11 +25,12 @@ const POSTGRES: &str = "/usr/lib/postgresql/15/bin";
 /// How long a server may take to answer on a busy machine.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs the command with `ARTSTORE_TEST_POSTGRES`, `ARTSTORE_TEST_REDIS` and `ARTSTORE_TEST_S3` set, also `ARTSTORE_KUBECONFIG`
-/// when there is a cluster, and gives its exit code back.
+/// Runs the command with `ARTSTORE_TEST_POSTGRES`, `ARTSTORE_TEST_REDIS`, `ARTSTORE_TEST_S3` and `ARTSTORE_TEST_SCHEMATHESIS` set,
+/// also `ARTSTORE_KUBECONFIG` when there is a cluster, and gives its exit code back.
 pub fn run_with_services(layout: &Layout, arguments: &[String]) -> Result<ExitCode> {
     packages::ensure(&[packages::SERVICES])?;
     let versitygw = tools::VERSITYGW.ensure(layout)?;
+    let schemathesis = schemathesis::ensure(layout)?;
     let folder = tempfile::Builder::new().prefix("artstore-services-").tempdir()?;
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
     // From here on a signal ends the command first; the servers follow when it is gone.
@@ -44,7 +46,8 @@ pub fn run_with_services(layout: &Layout, arguments: &[String]) -> Result<ExitCo
         .args(rest)
         .env("ARTSTORE_TEST_POSTGRES", postgres_url)
         .env("ARTSTORE_TEST_REDIS", redis_url)
-        .env("ARTSTORE_TEST_S3", s3_url);
+        .env("ARTSTORE_TEST_S3", s3_url)
+        .env("ARTSTORE_TEST_SCHEMATHESIS", schemathesis);
     if layout.existing_cluster().is_none() && layout.kubeconfig().exists() {
         command.env(KUBECONFIG_VARIABLE, layout.kubeconfig());
     }

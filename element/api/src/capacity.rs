@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// How full an element is, in words. Ordered from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum CapacityStatus {
     /// Room enough.
@@ -18,6 +19,7 @@ pub enum CapacityStatus {
 
 /// The free bytes below which each status begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Thresholds {
     /// Below this many free bytes: warning.
     pub warning: u64,
@@ -29,6 +31,7 @@ pub struct Thresholds {
 
 /// The answer of `GET /api/v1/capacity`. Sizes are bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Capacity {
     /// What the element may hold in all.
     pub total_bytes: u64,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a call failed, in one stable word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum ErrorCode {
     /// The request is malformed.
@@ -14,6 +15,8 @@ pub enum ErrorCode {
     Forbidden,
     /// No such file, task or path.
     NotFound,
+    /// The path does not take the method.
+    MethodNotAllowed,
     /// The element's mode does not allow the operation.
     ModeNotAllowed,
     /// The mode is ruled by the mounted file.
@@ -50,6 +53,7 @@ impl ErrorCode {
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
             Self::ModeNotAllowed
             | Self::ModeManaged
             | Self::InvalidTransition
@@ -73,6 +77,7 @@ impl ErrorCode {
             Self::Unauthorized => "A valid token is required",
             Self::Forbidden => "The token's role does not allow this",
             Self::NotFound => "Not found",
+            Self::MethodNotAllowed => "The path does not take this method",
             Self::ModeNotAllowed => "The element's mode does not allow this",
             Self::ModeManaged => "The mode is managed by the operator",
             Self::InvalidTransition => "The mode cannot change this way",
@@ -92,6 +97,7 @@ impl ErrorCode {
 
 /// The body of every failed call, `application/problem+json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Problem {
     /// A URI for the kind of problem; `about:blank` as RFC 9457 allows, since `code` names the kind.
     #[serde(rename = "type")]
@@ -117,6 +123,7 @@ mod tests {
         for (code, text, status) in [
             (ErrorCode::ValidationError, "VALIDATION_ERROR", 400),
             (ErrorCode::Unauthorized, "UNAUTHORIZED", 401),
+            (ErrorCode::MethodNotAllowed, "METHOD_NOT_ALLOWED", 405),
             (ErrorCode::FileIdDuplicate, "FILE_ID_DUPLICATE", 409),
             (ErrorCode::ChecksumMismatch, "CHECKSUM_MISMATCH", 422),
             (ErrorCode::StorageFull, "STORAGE_FULL", 507),

@@ -6,6 +6,7 @@ use crate::{Capacity, FileMetadata, Mode, Operation};
 
 /// The answer of `GET /api/v1/info`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Info {
     /// The element's identity.
     pub element_id: String,
@@ -41,6 +42,7 @@ pub struct Info {
 
 /// The answer of a search: one page of files.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Page {
     /// The files of this page, in the order asked for.
     pub items: Vec<FileMetadata>,
@@ -51,6 +53,7 @@ pub struct Page {
     pub total_exact: bool,
     /// What to pass as `cursor` for the next page; absent on the last one.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub next_cursor: Option<String>,
 }
 

@@ -11,11 +11,13 @@ pub const SCHEMA_VERSION: &str = "1.0";
 
 /// A value of the free `metadata` object: a string, a number or a boolean.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum MetadataValue {
     /// `true` or `false`.
     Bool(bool),
     /// Any JSON number.
+    #[cfg_attr(feature = "openapi", schema(value_type = f64))]
     Number(serde_json::Number),
     /// Any text.
     Text(String),
@@ -23,6 +25,7 @@ pub enum MetadataValue {
 
 /// How long a file is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RetentionPolicy {
     /// Until somebody deletes it.
@@ -34,9 +37,11 @@ pub enum RetentionPolicy {
 
 /// Everything known about one stored file. Times are UTC with microseconds; sizes are bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FileMetadata {
     /// The version of this document's shape.
     #[serde(default = "schema_version")]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub schema_version: String,
     /// The file's identity, for ever.
     pub file_id: Uuid,
@@ -71,12 +76,15 @@ pub struct FileMetadata {
     pub version: Option<String>,
     /// Labels.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub tags: Vec<String>,
     /// A flat object of strings, numbers and booleans.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub metadata: BTreeMap<String, MetadataValue>,
     /// How long the file is kept.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub retention_policy: RetentionPolicy,
     /// Days until a temporary file expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,6 +94,7 @@ pub struct FileMetadata {
     pub expires_at: Option<Timestamp>,
     /// Counts the changes of this document, from 1.
     #[serde(default = "first_revision")]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub revision: i64,
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// What an element allows. An element starts in one mode and moves along [`Mode::transition_to`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// Create, read, update and delete. Final: an element never leaves it.
@@ -23,6 +24,7 @@ pub enum Mode {
 
 /// What a caller wants to do with files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
     /// Store a new file.
@@ -143,6 +145,7 @@ impl FromStr for Mode {
 
 /// One change of mode, as the history keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModeChange {
     /// The mode before; absent for the first one an element takes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,6 +163,7 @@ pub struct ModeChange {
 
 /// The mode an element is in and how it came there; the answer of `GET /api/v1/mode`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ModeState {
     /// The current mode.
     pub mode: Mode,
@@ -167,6 +171,7 @@ pub struct ModeState {
     pub since: Timestamp,
     /// The generation of the mode file last applied; 0 when none ever was.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(required = true))]
     pub generation: i64,
     /// Every change, oldest first.
     pub history: Vec<ModeChange>,

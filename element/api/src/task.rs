@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 /// What a task does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum TaskKind {
     /// Fills the database anew from the attr files.
@@ -23,6 +24,7 @@ pub enum TaskKind {
 
 /// How far a task came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum TaskStatus {
     /// It is under way.
@@ -37,6 +39,7 @@ pub enum TaskStatus {
 
 /// What a task has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskProgress {
     /// Files dealt with.
     pub done: u64,
@@ -49,6 +52,7 @@ pub struct TaskProgress {
 
 /// A task; the answer of `POST /api/v1/maintenance/{kind}` and `GET /api/v1/maintenance/tasks/{id}`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Task {
     /// Its identity.
     pub id: Uuid,
@@ -75,6 +79,7 @@ pub struct Task {
 
 /// What a task did; its shape goes with the task's kind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum TaskResult {
     /// Of a rebuild.
@@ -87,6 +92,7 @@ pub enum TaskResult {
 
 /// What a rebuild found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RebuildReport {
     /// Files that stand in the database now.
@@ -99,6 +105,7 @@ pub struct RebuildReport {
 
 /// What a garbage collection did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct GcReport {
     /// Expired files that were deleted.
@@ -115,6 +122,7 @@ pub struct GcReport {
 
 /// What a look at every file and row found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InspectionReport {
     /// Files looked at.
@@ -135,6 +143,7 @@ pub struct InspectionReport {
 
 /// Something that is not as it should be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Finding {
     /// What kind of thing.
     pub kind: FindingKind,
@@ -151,6 +160,7 @@ pub struct Finding {
 
 /// What may be wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
     /// An attr file stands without its data.

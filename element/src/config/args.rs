@@ -24,6 +24,33 @@ pub(crate) struct ServerArgs {
     pub(crate) admin_token_file: Option<String>,
 }
 
+/// Connections to it.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Connections")]
+pub(crate) struct ConnectionArgs {
+    /// The PEM certificate chain for TLS, with SERVER_TLS_KEY_PATH; taken up anew when it changes [default: plain HTTP].
+    #[arg(long, env = "SERVER_TLS_CERT_PATH", value_name = "PATH")]
+    pub(crate) server_tls_cert_path: Option<String>,
+    /// The PEM private key of that certificate.
+    #[arg(long, env = "SERVER_TLS_KEY_PATH", value_name = "PATH")]
+    pub(crate) server_tls_key_path: Option<String>,
+    /// How long a new connection may say nothing; a TLS handshake has as long [default: 30s].
+    #[arg(long, env = "SERVER_FIRST_BYTE_TIMEOUT", value_name = "DURATION")]
+    pub(crate) server_first_byte_timeout: Option<String>,
+    /// How long the head of a request may take, and how long to wait for the next one [default: 60s].
+    #[arg(long, env = "SERVER_HEADER_TIMEOUT", value_name = "DURATION")]
+    pub(crate) server_header_timeout: Option<String>,
+    /// How long a request's body may bring nothing; as long as it moves it may take for ever [default: 60s].
+    #[arg(long, env = "SERVER_BODY_TIMEOUT", value_name = "DURATION")]
+    pub(crate) server_body_timeout: Option<String>,
+    /// How long a client may leave unread what was sent to it [default: 120s].
+    #[arg(long, env = "SERVER_UNREAD_TIMEOUT", value_name = "DURATION")]
+    pub(crate) server_unread_timeout: Option<String>,
+    /// Connections served at once; more of them wait [default: 4096].
+    #[arg(long, env = "SERVER_MAX_CONNECTIONS", value_name = "NUMBER")]
+    pub(crate) server_max_connections: Option<String>,
+}
+
 /// Which tokens are good.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Tokens")]

@@ -15,8 +15,7 @@ const OURS: [&str; 7] = ["DB_", "JWT_", "STORAGE_", "REDIS_", "UPLOAD_", "SERVER
 const SHARED: [&str; 4] = ["APP_", "ADMIN_", "LOG_", "HEALTH_"];
 
 /// Variables of the contract this version does not act on. Ignoring one would be worse than stopping.
-const LATER: [(&str, &str); 3] = [
-    ("SERVER_TLS_", "let a proxy end TLS, or leave it out"),
+const LATER: [(&str, &str); 2] = [
     ("JWT_JWKS_URL", "use JWT_PUBLIC_KEY_PATH"),
     ("DB_SSL_CLIENT_", "client certificates are not used"),
 ];
@@ -185,7 +184,7 @@ mod tests {
 
     #[test]
     fn unsupported_variable_is_refused_by_name() {
-        for name in ["JWT_JWKS_URL", "SERVER_TLS_CERT_PATH"] {
+        for name in ["JWT_JWKS_URL", "DB_SSL_CLIENT_CERT"] {
             let message = check(&[(name, "x")]).unwrap_err();
             assert!(message.contains(name) && message.contains("not supported"), "{message}");
         }

@@ -52,6 +52,13 @@ fn bad_values_name_their_variable() {
         ("--server-port", "http", "SERVER_PORT"),
         ("--server-port", "65536", "SERVER_PORT"),
         ("--server-host", "localhost:80", "SERVER_HOST"),
+        ("--server-tls-cert-path", "/nowhere/tls.crt", "SERVER_TLS_CERT_PATH"),
+        ("--server-tls-key-path", "/nowhere/tls.key", "SERVER_TLS_KEY_PATH"),
+        ("--server-header-timeout", "0s", "SERVER_HEADER_TIMEOUT"),
+        ("--server-first-byte-timeout", "2h", "SERVER_FIRST_BYTE_TIMEOUT"),
+        ("--server-body-timeout", "long", "SERVER_BODY_TIMEOUT"),
+        ("--server-unread-timeout", "-1s", "SERVER_UNREAD_TIMEOUT"),
+        ("--server-max-connections", "0", "SERVER_MAX_CONNECTIONS"),
         ("--app-mode", "readonly", "APP_MODE"),
         ("--app-mode", "", "APP_MODE"),
         ("--storage-type", "nfs", "STORAGE_TYPE"),
@@ -193,6 +200,43 @@ fn private_key_in_place_of_the_public_one_is_refused() {
         message.contains("JWT_PUBLIC_KEY_PATH") && message.contains("PRIVATE KEY"),
         "{message}"
     );
+}
+
+#[test]
+fn tls_takes_a_certificate_and_its_own_key() {
+    let pair = || rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let (own, other) = (pair(), pair());
+    let certificate = temporary_file(&own.cert.pem());
+    let (key, strange) = (own.signing_key.serialize_pem(), other.signing_key.serialize_pem());
+    let (key, strange, garbage) = (
+        temporary_file(&key),
+        temporary_file(&strange),
+        temporary_file("garbage"),
+    );
+    let read_tls = |certificate: Option<&tempfile::NamedTempFile>, key: Option<&tempfile::NamedTempFile>| {
+        let flag = |name: &str, file: &tempfile::NamedTempFile| format!("{name}={}", file.path().to_str().unwrap());
+        let flags: Vec<String> = [
+            Some("--dev".to_owned()),
+            certificate.map(|file| flag("--server-tls-cert-path", file)),
+            key.map(|file| flag("--server-tls-key-path", file)),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        read(&flags.iter().map(String::as_str).collect::<Vec<_>>()).map(|config| config.connections.tls.is_some())
+    };
+    assert_eq!(read_tls(None, None), Ok(false));
+    assert_eq!(read_tls(Some(&certificate), Some(&key)), Ok(true));
+    for (certificate, key, message) in [
+        (Some(&certificate), None, "SERVER_TLS_KEY_PATH is missing"),
+        (None, Some(&key), "SERVER_TLS_CERT_PATH is missing"),
+        (Some(&certificate), Some(&strange), "SERVER_TLS_KEY_PATH is not usable"),
+        (Some(&certificate), Some(&garbage), "SERVER_TLS_KEY_PATH is not usable"),
+        (Some(&garbage), Some(&key), "SERVER_TLS_CERT_PATH is not usable"),
+    ] {
+        let said = read_tls(certificate, key).unwrap_err();
+        assert!(said.starts_with(message) && !said.contains("PRIVATE KEY"), "{said}");
+    }
 }
 
 #[test]

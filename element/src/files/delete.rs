@@ -6,16 +6,17 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::unsettled::Bytes as Room;
-use super::{FileError, Files, Inner, RevisionMatch};
+use super::update::check_revision;
+use super::{FileError, Files, Inner};
 use crate::index::FileChange;
 use crate::wal::{OperationType, Status};
 
 impl Files {
-    /// Deletes a file for good.
+    /// Deletes a file for good, if its metadata is at the revision `expected`.
     ///
     /// # Errors
     /// [`FileError::NotFound`], [`FileError::PreconditionFailed`], or what kept it from being removed.
-    pub async fn delete(&self, id: Uuid, expected: Option<RevisionMatch>) -> Result<(), FileError> {
+    pub async fn delete(&self, id: Uuid, expected: Option<i64>) -> Result<(), FileError> {
         self.writable()?;
         let inner = Arc::clone(&self.inner);
         // On a task of its own: a client that goes away must not stop it halfway.
@@ -29,7 +30,7 @@ impl Files {
 }
 
 impl Inner {
-    async fn delete(&self, id: Uuid, expected: Option<RevisionMatch>) -> Result<(), FileError> {
+    async fn delete(&self, id: Uuid, expected: Option<i64>) -> Result<(), FileError> {
         let _gate = self.gate.read().await;
         let _turn = self.turn(id).await?;
         let known = self.find(id).await?;
@@ -39,9 +40,7 @@ impl Inner {
             Err(FileError::NotFound { .. }) => known,
             answer => answer?,
         };
-        if let Some(expected) = expected {
-            expected.check(&metadata)?;
-        }
+        check_revision(&metadata, expected)?;
         let record = self.begin(OperationType::FileDelete, id, &path).await?;
         if let Err(error) = self.store.remove(&path).await {
             // How far it came is not known; recovery finishes it or keeps the file, whichever the attr file says.

@@ -14,7 +14,7 @@ use element_api::{ErrorCode, FileMetadata, MetadataValue, RetentionPolicy};
 use futures::TryStreamExt as _;
 use uuid::Uuid;
 
-use super::{Author, Details, FileError, Files, Patch, RevisionMatch, Settings, Stored};
+use super::{Author, Details, FileError, Files, Patch, Settings, Stored};
 use crate::capacity::footprint;
 use crate::index::tests::TestDatabase;
 use crate::store::StoreConfig;
@@ -298,16 +298,9 @@ async fn update_changes_the_attr_file_and_the_row_alike() {
             metadata: Some(BTreeMap::from([("k".into(), Some(MetadataValue::Bool(true)))])),
             ..Patch::default()
         };
-        let updated = element
-            .files
-            .update(stored.file_id, patch, Some(RevisionMatch::OneOf(vec![1])))
-            .await
-            .unwrap();
+        let updated = element.files.update(stored.file_id, patch, Some(1)).await.unwrap();
         assert_eq!((updated.revision, updated.description.as_deref()), (2, Some("new")));
-        let stale = element
-            .files
-            .update(stored.file_id, Patch::default(), Some(RevisionMatch::OneOf(vec![1])))
-            .await;
+        let stale = element.files.update(stored.file_id, Patch::default(), Some(1)).await;
         assert_eq!(stale.unwrap_err().code(), ErrorCode::PreconditionFailed);
         let large = Patch {
             version: Some(Some("x".repeat(5000))),
@@ -320,11 +313,7 @@ async fn update_changes_the_attr_file_and_the_row_alike() {
             metadata: Some(BTreeMap::from([("k".into(), None)])),
             ..Patch::default()
         };
-        let last = element
-            .files
-            .update(stored.file_id, removed, Some(RevisionMatch::Any))
-            .await
-            .unwrap();
+        let last = element.files.update(stored.file_id, removed, Some(2)).await.unwrap();
         assert_eq!(
             (last.revision, last.description.as_deref(), last.metadata.len()),
             (3, None, 0)
@@ -359,10 +348,7 @@ async fn deleted_file_is_gone_and_gives_its_room_back() {
     for element in Element::both().await {
         let stored = element.store(b"content").await;
         assert_eq!(element.files.capacity().used_bytes, footprint(7));
-        let stale = element
-            .files
-            .delete(stored.file_id, Some(RevisionMatch::OneOf(vec![5])))
-            .await;
+        let stale = element.files.delete(stored.file_id, Some(5)).await;
         assert_eq!(stale.unwrap_err().code(), ErrorCode::PreconditionFailed);
         let open = element.files.content(stored.file_id).await.unwrap();
         element.files.delete(stored.file_id, None).await.unwrap();

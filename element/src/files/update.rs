@@ -30,25 +30,13 @@ pub struct Patch {
     pub replace_metadata: bool,
 }
 
-/// The revisions at which a client wants its change to happen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RevisionMatch {
-    /// Any, as long as the file exists.
-    Any,
-    /// One of these.
-    OneOf(Vec<i64>),
-}
-
-impl RevisionMatch {
-    /// # Errors
-    /// [`FileError::PreconditionFailed`] when the file is at another revision.
-    pub(super) fn check(&self, metadata: &FileMetadata) -> Result<(), FileError> {
-        match self {
-            Self::OneOf(revisions) if !revisions.contains(&metadata.revision) => Err(FileError::PreconditionFailed {
-                revision: metadata.revision,
-            }),
-            Self::Any | Self::OneOf(_) => Ok(()),
-        }
+/// # Errors
+/// [`FileError::PreconditionFailed`] when the file is not at the revision the change is meant for.
+pub(super) const fn check_revision(metadata: &FileMetadata, expected: Option<i64>) -> Result<(), FileError> {
+    let revision = metadata.revision;
+    match expected {
+        Some(expected) if expected != revision => Err(FileError::PreconditionFailed { revision }),
+        _ => Ok(()),
     }
 }
 
@@ -76,16 +64,11 @@ impl Patch {
 }
 
 impl Files {
-    /// Changes a file's metadata and answers what it is then.
+    /// Changes a file's metadata, if it is at the revision `expected`, and answers what it is then.
     ///
     /// # Errors
     /// [`FileError::NotFound`], [`FileError::PreconditionFailed`], values that are not allowed, or what kept it from being written.
-    pub async fn update(
-        &self,
-        id: Uuid,
-        patch: Patch,
-        expected: Option<RevisionMatch>,
-    ) -> Result<FileMetadata, FileError> {
+    pub async fn update(&self, id: Uuid, patch: Patch, expected: Option<i64>) -> Result<FileMetadata, FileError> {
         self.writable()?;
         let inner = Arc::clone(&self.inner);
         // On a task of its own: a client that goes away must not stop it halfway.
@@ -102,14 +85,12 @@ impl Files {
 }
 
 impl Inner {
-    async fn update(&self, id: Uuid, patch: Patch, expected: Option<RevisionMatch>) -> Result<FileMetadata, FileError> {
+    async fn update(&self, id: Uuid, patch: Patch, expected: Option<i64>) -> Result<FileMetadata, FileError> {
         let _gate = self.gate.read().await;
         let _turn = self.turn(id).await?;
         let path = self.find(id).await?.storage_path;
         let mut metadata = self.attributes(id, &path).await?;
-        if let Some(expected) = expected {
-            expected.check(&metadata)?;
-        }
+        check_revision(&metadata, expected)?;
         patch.apply(&mut metadata);
         let texts = [metadata.description.as_ref(), metadata.version.as_ref()];
         check_texts(texts.into_iter().flatten().chain(&metadata.tags), &metadata.metadata)?;

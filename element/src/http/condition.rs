@@ -1,15 +1,74 @@
-//! Conditional requests (RFC 9110, section 13): entity tags and dates of a request against those of a file.
+//! Conditional requests (RFC 9110, section 13): entity tags and dates of a request against those of what it is about, in the order of
+//! section 13.2.2. A date nobody can read is no condition.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use element_api::FileMetadata;
 
-/// What a file is compared by: its content never changes, so both are fixed for ever.
+/// What conditions are compared with. All are strong.
 pub(super) struct Validators {
-    /// Strong, with its quotes.
+    /// With its quotes.
     pub(super) etag: String,
+    /// Another tag that names the same state, for who knows the file by that.
+    pub(super) other: Option<String>,
     /// Whole seconds.
     pub(super) modified: SystemTime,
+}
+
+impl Validators {
+    /// Of a file's content, which never changes.
+    pub(super) fn of_content(file: &FileMetadata) -> Self {
+        Self {
+            etag: format!("\"{}\"", file.checksum),
+            other: None,
+            modified: time(file.created_at.as_second()),
+        }
+    }
+
+    /// Of a file's metadata. The date is the first whole second after the change: two changes within a second never share a date that
+    /// was sent, since it is sent only once it has passed.
+    pub(super) fn of_metadata(file: &FileMetadata) -> Self {
+        let begun = i64::from(file.updated_at.subsec_nanosecond() > 0);
+        Self {
+            etag: format!("\"{}\"", file.revision),
+            other: None,
+            modified: time(file.updated_at.as_second().saturating_add(begun)),
+        }
+    }
+
+    /// Of a file as a whole: its content's, and its metadata's tag.
+    pub(super) fn of_file(file: &FileMetadata) -> Self {
+        Self {
+            other: Some(Self::of_metadata(file).etag),
+            ..Self::of_content(file)
+        }
+    }
+
+    /// Both as headers; the date only once it has passed.
+    pub(super) fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Ok(etag) = HeaderValue::from_str(&self.etag) {
+            headers.insert(header::ETAG, etag);
+        }
+        if self.modified <= SystemTime::now()
+            && let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(self.modified))
+        {
+            headers.insert(header::LAST_MODIFIED, date);
+        }
+        headers
+    }
+
+    fn tags(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.etag.as_str()).chain(self.other.as_deref())
+    }
+}
+
+/// A second since 1970 as HTTP can say it: from 1970 to the year 9999.
+fn time(second: i64) -> SystemTime {
+    const LAST: u64 = 253_402_300_799;
+    let second = u64::try_from(second).unwrap_or_default().min(LAST);
+    SystemTime::UNIX_EPOCH + Duration::from_secs(second)
 }
 
 /// What the conditions of a request come to.
@@ -45,17 +104,18 @@ impl Tags {
         present.then_some(Self::List(tags))
     }
 
-    fn strongly_match(&self, etag: &str) -> bool {
+    fn strongly_match(&self, file: &Validators) -> bool {
         match self {
             Self::Any => true,
-            Self::List(tags) => tags.iter().any(|tag| tag == etag),
+            Self::List(tags) => file.tags().any(|own| tags.iter().any(|tag| tag == own)),
         }
     }
 
-    fn weakly_match(&self, etag: &str) -> bool {
+    fn weakly_match(&self, file: &Validators) -> bool {
+        let opaque = |tag: &str, own: &str| tag.strip_prefix("W/").unwrap_or(tag) == own;
         match self {
             Self::Any => true,
-            Self::List(tags) => tags.iter().any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag),
+            Self::List(tags) => file.tags().any(|own| tags.iter().any(|tag| opaque(tag, own))),
         }
     }
 }
@@ -78,23 +138,39 @@ fn split_tags(text: &str) -> Vec<String> {
     }
 }
 
-/// Weighs the conditions of a GET or HEAD, in the order of RFC 9110, section 13.2.2.
-pub(super) fn weigh(headers: &HeaderMap, file: &Validators) -> Verdict {
-    match Tags::of(headers, &header::IF_MATCH) {
-        Some(tags) if !tags.strongly_match(&file.etag) => return Verdict::Failed,
-        Some(_) => {}
-        None if date(headers, &header::IF_UNMODIFIED_SINCE).is_some_and(|date| file.modified > date) => {
-            return Verdict::Failed;
-        }
-        None => {}
+/// Weighs the conditions of a GET or HEAD.
+pub(super) fn weigh_read(headers: &HeaderMap, file: &Validators) -> Verdict {
+    if !still_is(headers, file) {
+        return Verdict::Failed;
     }
     match Tags::of(headers, &header::IF_NONE_MATCH) {
-        Some(tags) if tags.weakly_match(&file.etag) => Verdict::NotModified,
+        Some(tags) if tags.weakly_match(file) => Verdict::NotModified,
         Some(_) => Verdict::Proceed,
         None if date(headers, &header::IF_MODIFIED_SINCE).is_some_and(|date| file.modified <= date) => {
             Verdict::NotModified
         }
         None => Verdict::Proceed,
+    }
+}
+
+/// Whether the conditions of a change hold.
+pub(super) fn weigh_change(headers: &HeaderMap, file: &Validators) -> bool {
+    let none = Tags::of(headers, &header::IF_NONE_MATCH);
+    still_is(headers, file) && !none.is_some_and(|tags| tags.weakly_match(file))
+}
+
+/// Whether a change has conditions at all.
+pub(super) fn is_conditional(headers: &HeaderMap) -> bool {
+    [header::IF_MATCH, header::IF_NONE_MATCH, header::IF_UNMODIFIED_SINCE]
+        .iter()
+        .any(|name| headers.contains_key(name))
+}
+
+/// If-Match or, only without it, If-Unmodified-Since.
+fn still_is(headers: &HeaderMap, file: &Validators) -> bool {
+    match Tags::of(headers, &header::IF_MATCH) {
+        Some(tags) => tags.strongly_match(file),
+        None => date(headers, &header::IF_UNMODIFIED_SINCE).is_none_or(|date| file.modified <= date),
     }
 }
 
@@ -112,82 +188,4 @@ fn date(headers: &HeaderMap, name: &HeaderName) -> Option<SystemTime> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::{Duration, SystemTime};
-
-    use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-
-    use super::{Tags, Validators, Verdict, range_applies, weigh};
-
-    const BEFORE: &str = "Sat, 01 Jan 2000 00:00:00 GMT";
-    const AT: &str = "Sun, 09 Sep 2001 01:46:40 GMT";
-    const AFTER: &str = "Mon, 01 Jan 2024 00:00:00 GMT";
-
-    fn file() -> Validators {
-        Validators {
-            etag: "\"abc\"".to_owned(),
-            modified: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000),
-        }
-    }
-
-    fn headers(pairs: &[(HeaderName, &str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|(name, value)| (name.clone(), HeaderValue::from_str(value).unwrap()))
-            .collect()
-    }
-
-    #[test]
-    fn conditions_are_weighed_as_the_standard_orders() {
-        use Verdict::{Failed, NotModified, Proceed};
-        let (match_, none) = (header::IF_MATCH, header::IF_NONE_MATCH);
-        let (unmodified, modified) = (header::IF_UNMODIFIED_SINCE, header::IF_MODIFIED_SINCE);
-        let table: [(&[(HeaderName, &str)], Verdict); 15] = [
-            (&[], Proceed),
-            (&[(match_.clone(), "\"abc\"")], Proceed),
-            (&[(match_.clone(), "\"x\", \"abc\"")], Proceed),
-            (&[(match_.clone(), "*")], Proceed),
-            (&[(match_.clone(), "W/\"abc\"")], Failed),
-            (&[(match_.clone(), "\"x\"")], Failed),
-            (&[(match_.clone(), "abc")], Failed),
-            (&[(none.clone(), "\"abc\"")], NotModified),
-            (&[(none.clone(), "W/\"abc\"")], NotModified),
-            (&[(none.clone(), "*")], NotModified),
-            (&[(none.clone(), "\"x\""), (modified.clone(), AFTER)], Proceed),
-            (&[(match_, "\"abc\""), (unmodified.clone(), BEFORE)], Proceed),
-            (&[(unmodified, BEFORE)], Failed),
-            (&[(modified.clone(), AT)], NotModified),
-            (&[(modified, BEFORE)], Proceed),
-        ];
-        for (pairs, verdict) in table {
-            assert_eq!(weigh(&headers(pairs), &file()), verdict, "{pairs:?}");
-        }
-    }
-
-    #[test]
-    fn if_range_holds_for_this_very_file_only() {
-        assert!(range_applies(&HeaderMap::new(), &file()));
-        for (value, applies) in [
-            ("\"abc\"", true),
-            (AT, true),
-            ("W/\"abc\"", false),
-            ("\"x\"", false),
-            (AFTER, false),
-            ("nonsense", false),
-        ] {
-            assert_eq!(
-                range_applies(&headers(&[(header::IF_RANGE, value)]), &file()),
-                applies,
-                "{value}"
-            );
-        }
-    }
-
-    #[test]
-    fn tags_may_hold_commas_and_come_in_several_headers() {
-        let many = headers(&[(header::IF_MATCH, "\"a,b\" , W/\"c\""), (header::IF_MATCH, "\"d\"")]);
-        let expected = ["\"a,b\"", "W/\"c\"", "\"d\""].map(str::to_owned).to_vec();
-        assert_eq!(Tags::of(&many, &header::IF_MATCH), Some(Tags::List(expected)));
-        assert_eq!(Tags::of(&many, &header::IF_NONE_MATCH), None);
-    }
-}
+mod tests;

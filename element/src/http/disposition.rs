@@ -115,6 +115,9 @@ fn decode_exact(value: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+
     use super::{PartNames, attachment};
 
     #[test]
@@ -200,5 +203,36 @@ mod tests {
             assert_eq!(PartNames::read(header.as_bytes()), None, "{header}");
         }
         assert_eq!(PartNames::read(b"form-data; name=\"\xff\""), None);
+    }
+
+    proptest! {
+        /// The header is one line of ASCII whatever the name is, and whoever reads it as the standard says gets the name back.
+        #[test]
+        fn any_name_survives_the_header(name in "\\PC{0,40}|(?s).{0,40}") {
+            let header = attachment(&name);
+            prop_assert!(header.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{header:?}");
+            let (plain, exact) = header.split_once("; filename*=UTF-8''").unwrap();
+            let decoded = percent_encoding::percent_decode_str(exact).decode_utf8().unwrap();
+            prop_assert_eq!(decoded, name.as_str());
+            let fallback = plain.strip_prefix("attachment; filename=\"").unwrap().strip_suffix('"').unwrap();
+            prop_assert!(!fallback.contains(['"', '\\', '%', '/']), "{fallback:?}");
+            prop_assert_eq!(fallback.chars().count(), name.chars().count());
+            let read = PartNames::read(header.replacen("attachment", "form-data", 1).as_bytes()).unwrap();
+            prop_assert_eq!(read.filename, Some(name));
+        }
+
+        #[test]
+        fn quoted_names_of_parts_are_read_back(name in "[^\\p{Cc}]{0,40}") {
+            let escaped = name.replace('\\', "\\\\").replace('"', "\\\"");
+            let header = format!("form-data; name=\"file\"; filename=\"{escaped}\"");
+            let read = PartNames::read(header.as_bytes()).unwrap();
+            prop_assert_eq!((read.name, read.filename), (Some("file".to_owned()), Some(name)));
+        }
+
+        #[test]
+        fn any_bytes_are_names_or_none(bytes in vec(any::<u8>(), 0..120), words in "[a-z*=;\"\\\\' %8UTF-]{0,80}") {
+            let _either = PartNames::read(&bytes);
+            let _either = PartNames::read(format!("form-data; {words}").as_bytes());
+        }
     }
 }

@@ -1,26 +1,90 @@
-//! `GET` and `HEAD /files/{id}`: the content, whole or a range of it, under the conditions the client set.
+//! `GET` and `HEAD /files/{id}`: the content, whole or parts of it, under the conditions the client set.
 
+use std::collections::BTreeMap;
+use std::io;
 use std::ops::Range;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use element_api::{ErrorCode, FileMetadata, Operation};
-use futures::TryStreamExt;
+use futures::{Stream, TryStreamExt, stream};
+use prometheus_client::metrics::counter::Counter;
+use utoipa::IntoResponses;
+use utoipa::openapi::{self, RefOr, ResponseBuilder};
 
-use super::condition::{Validators, Verdict, range_applies, weigh};
+use super::byteranges::Byteranges;
+use super::condition::{Validators, Verdict, range_applies, weigh_read};
 use super::disposition::attachment;
 use super::error::ApiError;
 use super::extract::{allow, file_id, files};
+use super::openapi::{FileId, ReadConditions, described, failures};
 use super::range::{Wanted, wanted};
 use crate::files::Content;
 use crate::state::App;
+use crate::store::ByteStream;
 
-pub(super) async fn download(
+failures!(Failures: ValidationError, Unauthorized, Forbidden, NotFound, ModeNotAllowed, PreconditionFailed, InvalidRange, Unavailable);
+
+/// Which bytes are wanted.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "describes, and is never made")]
+struct Ranges {
+    /// `bytes=…`, up to 64 ranges (RFC 9110, section 14.2); ignored when malformed.
+    #[param(rename = "Range", value_type = String, required = false)]
+    range: Option<String>,
+    /// An entity tag or a date: the range counts only while it fits.
+    #[param(rename = "If-Range", value_type = String, required = false)]
+    if_range: Option<String>,
+}
+
+/// The answers that are no failures.
+struct Answers;
+
+impl IntoResponses for Answers {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        let answer = |description: &str| {
+            ResponseBuilder::new()
+                .description(description)
+                .header("ETag", described("The whole content's sha256."))
+                .header("Last-Modified", described("When the file was stored."))
+        };
+        let content = |description: &str| {
+            answer(description)
+                .content("*/*", openapi::Content::default())
+                .header("Repr-Digest", described("The whole content's sha256 (RFC 9530)."))
+                .header("Accept-Ranges", described("`bytes`."))
+                .header(
+                    "Content-Disposition",
+                    described("`attachment`, with the file's name (RFC 6266)."),
+                )
+        };
+        let parts = "One range of it, or several as `multipart/byteranges`. Ranges that touch are sent as one.";
+        [
+            ("200", content("The content, in its own media type.")),
+            ("206", content(parts)),
+            ("304", answer("What the client has is still right.")),
+        ]
+        .map(|(status, answer)| (status.to_owned(), answer.build().into()))
+        .into()
+    }
+}
+
+/// A file's content.
+#[utoipa::path(
+    get,
+    path = "/files/{id}",
+    operation_id = "content",
+    tag = "files",
+    params(FileId, Ranges, ReadConditions),
+    responses(Answers, Failures)
+)]
+pub(super) async fn content(
     State(app): State<App>,
     method: Method,
     Path(id): Path<String>,
@@ -28,94 +92,115 @@ pub(super) async fn download(
 ) -> Result<Response, ApiError> {
     allow(&app, &headers, Operation::Read)?;
     let content = files(&app)?.content(file_id(&id)?).await?;
-    let file = &content.metadata;
-    let (size, validators) = (file.file_size, validators(file));
-    match weigh(&headers, &validators) {
+    let validators = Validators::of_content(&content.metadata);
+    match weigh_read(&headers, &validators) {
         Verdict::Failed => {
-            return Err(ApiError::new(
-                ErrorCode::PreconditionFailed,
-                "the file is not the one If-Match asks for",
-            ));
+            let detail = "the file is not the one the conditions ask for";
+            return Err(ApiError::new(ErrorCode::PreconditionFailed, detail));
         }
-        Verdict::NotModified => return Ok((StatusCode::NOT_MODIFIED, validator_headers(&validators)).into_response()),
+        Verdict::NotModified => return Ok((StatusCode::NOT_MODIFIED, validators.headers()).into_response()),
         Verdict::Proceed => {}
     }
-    let mut answer = representation_headers(file, &validators);
-    if method == Method::HEAD {
-        answer.insert(header::CONTENT_LENGTH, size.into());
-        return Ok((answer, Body::empty()).into_response());
-    }
-    let wanted = if range_applies(&headers, &validators) {
+    let size = content.metadata.file_size;
+    let wanted = if method == Method::GET && range_applies(&headers, &validators) {
         wanted(&headers, size)
     } else {
         Wanted::Whole
     };
-    let (status, part) = match wanted {
-        Wanted::Whole => (StatusCode::OK, 0..size),
-        Wanted::Part(part) => {
-            insert(
-                &mut answer,
-                header::CONTENT_RANGE,
-                &format!("bytes {}-{}/{size}", part.start, part.end - 1),
-            );
-            (StatusCode::PARTIAL_CONTENT, part)
+    let mut answer = representation_headers(&content.metadata, &validators);
+    let (status, body) = match wanted {
+        Wanted::Unsatisfiable => return Err(unsatisfiable(size)),
+        Wanted::Whole => {
+            answer.insert(header::CONTENT_LENGTH, size.into());
+            let body = if method == Method::HEAD {
+                Body::empty()
+            } else {
+                part(&app, &content, 0..size).await?
+            };
+            (StatusCode::OK, body)
         }
-        Wanted::Unsatisfiable => {
-            return Err(
-                ApiError::new(ErrorCode::InvalidRange, format!("the file has {size} bytes"))
-                    .with_header(header::CONTENT_RANGE, &format!("bytes */{size}")),
-            );
+        Wanted::Parts(mut parts) => {
+            let body = match (parts.pop(), parts.is_empty()) {
+                (Some(only), true) => one_part(&app, &mut answer, &content, only).await?,
+                (last, _) => several_parts(&app, &mut answer, content, parts.into_iter().chain(last).collect()),
+            };
+            (StatusCode::PARTIAL_CONTENT, body)
         }
     };
-    answer.insert(header::CONTENT_LENGTH, (part.end - part.start).into());
-    Ok((status, answer, stream(&app, &content, part).await?).into_response())
+    Ok((status, answer, body).into_response())
 }
 
-/// The bytes of a part, counted as they leave.
-async fn stream(app: &App, content: &Content, part: Range<u64>) -> Result<Body, ApiError> {
+/// A file's content, by the path of older clients.
+#[utoipa::path(
+    get,
+    path = "/files/{id}/download",
+    operation_id = "download",
+    tag = "files",
+    params(FileId, Ranges, ReadConditions),
+    responses(Answers, Failures)
+)]
+pub(super) async fn download(
+    app: State<App>,
+    method: Method,
+    id: Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    content(app, method, id, headers).await
+}
+
+fn unsatisfiable(size: u64) -> ApiError {
+    let detail = format!("the ranges name no byte of the file, which has {size}, or are too many");
+    ApiError::new(ErrorCode::InvalidRange, detail).with_header(header::CONTENT_RANGE, &format!("bytes */{size}"))
+}
+
+async fn one_part(app: &App, answer: &mut HeaderMap, content: &Content, range: Range<u64>) -> Result<Body, ApiError> {
+    let size = content.metadata.file_size;
+    let place = format!("bytes {}-{}/{size}", range.start, range.end.saturating_sub(1));
+    insert(answer, header::CONTENT_RANGE, &place);
+    answer.insert(header::CONTENT_LENGTH, (range.end - range.start).into());
+    part(app, content, range).await
+}
+
+fn several_parts(app: &App, answer: &mut HeaderMap, content: Content, ranges: Vec<Range<u64>>) -> Body {
+    let kind = answer.get(header::CONTENT_TYPE).cloned();
+    let parts = Byteranges::new(kind, ranges, content.metadata.file_size);
+    insert(answer, header::CONTENT_TYPE, &parts.content_type());
+    answer.insert(header::CONTENT_LENGTH, parts.length().into());
     let sent = app.metrics().sent();
+    let content = Arc::new(content);
+    Body::from_stream(parts.body(move |range| {
+        let (content, sent) = (Arc::clone(&content), sent.clone());
+        let opening = async move {
+            let chunks = content.read(range).await.map_err(io::Error::other)?;
+            Ok::<_, io::Error>(counted(sent, &content, chunks))
+        };
+        stream::once(opening).try_flatten()
+    }))
+}
+
+async fn part(app: &App, content: &Content, range: Range<u64>) -> Result<Body, ApiError> {
+    let chunks = content.read(range).await?;
+    Ok(Body::from_stream(counted(app.metrics().sent(), content, chunks)))
+}
+
+/// The bytes of a range, counted as they leave.
+fn counted(sent: Counter, content: &Content, chunks: ByteStream) -> impl Stream<Item = io::Result<Bytes>> + use<> {
     let id = content.metadata.file_id;
-    let chunks = content
-        .read(part)
-        .await?
+    chunks
         .inspect_ok(move |chunk| {
             sent.inc_by(chunk.len() as u64);
         })
         // The head is gone: all that is left is to break off, which the client sees by the length.
-        .inspect_err(move |error| tracing::error!(file_id = %id, %error, "failed to read a file's content"));
-    Ok(Body::from_stream(chunks))
-}
-
-fn validators(file: &FileMetadata) -> Validators {
-    let seconds = u64::try_from(file.created_at.as_second()).unwrap_or_default();
-    let modified = SystemTime::UNIX_EPOCH
-        .checked_add(Duration::from_secs(seconds))
-        .unwrap_or(SystemTime::UNIX_EPOCH);
-    Validators {
-        etag: format!("\"{}\"", file.checksum),
-        modified,
-    }
-}
-
-fn validator_headers(validators: &Validators) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    insert(&mut headers, header::ETAG, &validators.etag);
-    insert(
-        &mut headers,
-        header::LAST_MODIFIED,
-        &httpdate::fmt_http_date(validators.modified),
-    );
-    headers
+        .inspect_err(move |error| tracing::error!(file_id = %id, %error, "failed to read a file's content"))
 }
 
 fn representation_headers(file: &FileMetadata, validators: &Validators) -> HeaderMap {
-    let mut headers = validator_headers(validators);
+    let mut headers = validators.headers();
     // Older systems may have kept something that is no header value.
     let kind =
         HeaderValue::from_str(&file.content_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
     headers.insert(header::CONTENT_TYPE, kind);
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     insert(
         &mut headers,
         header::CONTENT_DISPOSITION,
@@ -123,12 +208,12 @@ fn representation_headers(file: &FileMetadata, validators: &Validators) -> Heade
     );
     if let Some(digest) = bytes_of_hex(&file.checksum) {
         let value = format!("sha-256=:{}:", STANDARD.encode(digest));
-        insert(&mut headers, header::HeaderName::from_static("repr-digest"), &value);
+        insert(&mut headers, HeaderName::from_static("repr-digest"), &value);
     }
     headers
 }
 
-fn insert(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }

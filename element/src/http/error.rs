@@ -166,7 +166,6 @@ pub(super) fn finish(mut response: Response, request_id: &str) -> Response {
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/problem+json"),
     );
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if status == StatusCode::SERVICE_UNAVAILABLE {
         headers
             .entry(header::RETRY_AFTER)
@@ -189,7 +188,7 @@ fn fault_of(status: StatusCode) -> Fault {
     let (code, detail) = match status {
         StatusCode::NOT_FOUND => (ErrorCode::NotFound, "there is nothing at this path"),
         StatusCode::METHOD_NOT_ALLOWED => (
-            ErrorCode::ValidationError,
+            ErrorCode::MethodNotAllowed,
             "this path does not take this method; see Allow",
         ),
         status if status.is_client_error() => (ErrorCode::ValidationError, "the request is malformed"),
@@ -250,7 +249,7 @@ mod tests {
     async fn failures_of_the_router_get_a_document_too() {
         for (status, code) in [
             (StatusCode::NOT_FOUND, ErrorCode::NotFound),
-            (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::ValidationError),
+            (StatusCode::METHOD_NOT_ALLOWED, ErrorCode::MethodNotAllowed),
             (StatusCode::BAD_REQUEST, ErrorCode::ValidationError),
             (StatusCode::INTERNAL_SERVER_ERROR, ErrorCode::InternalError),
         ] {

@@ -96,7 +96,7 @@ async fn small_body(body: Body) -> Result<Bytes, ApiError> {
     match timeout(BODY_TIME, Limited::new(body, MAX_JSON).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(_)) => Err(ApiError::validation(format!(
-            "the body was cut off, or is larger than the {MAX_JSON} bytes allowed"
+            "the body was cut off, went silent, or is larger than the {MAX_JSON} bytes allowed"
         ))),
         Err(_) => Err(ApiError::validation("the body took too long to arrive")),
     }

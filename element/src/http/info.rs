@@ -6,8 +6,20 @@ use element_api::{Capacity, Info};
 
 use super::error::ApiError;
 use super::extract::files;
+use super::openapi::failures;
 use crate::state::App;
 
+failures!(Failures: Unavailable);
+
+/// Who the element is and how it stands.
+#[utoipa::path(
+    get,
+    path = "/info",
+    operation_id = "info",
+    tag = "element",
+    security(()),
+    responses((status = 200, description = "Identity, mode, version, counts and capacity.", body = Info), Failures)
+)]
 pub(super) async fn info(State(app): State<App>) -> Result<Json<Info>, ApiError> {
     let files = files(&app)?;
     let (mode, about) = (app.modes().state(), app.about());
@@ -30,6 +42,15 @@ pub(super) async fn info(State(app): State<App>) -> Result<Json<Info>, ApiError>
     }))
 }
 
+/// How full the element is.
+#[utoipa::path(
+    get,
+    path = "/capacity",
+    operation_id = "capacity",
+    tag = "element",
+    security(()),
+    responses((status = 200, description = "Its capacity.", body = Capacity), Failures)
+)]
 pub(super) async fn capacity(State(app): State<App>) -> Result<Json<Capacity>, ApiError> {
     Ok(Json(files(&app)?.capacity()))
 }

@@ -9,10 +9,28 @@ use uuid::Uuid;
 
 use super::error::ApiError;
 use super::extract::admin;
+use super::openapi::failures;
 use crate::maintenance::Maintenance;
 use crate::state::App;
 
+failures!(StartFailures: Unauthorized, Forbidden, NotFound, TaskRunning, Unavailable);
+failures!(ShowFailures: ValidationError, Unauthorized, Forbidden, NotFound, Unavailable);
+
 /// Starts a task, unless one of its kind runs.
+#[utoipa::path(
+    post,
+    path = "/maintenance/{kind}",
+    operation_id = "maintain",
+    tag = "maintenance",
+    security(("token" = []), ("operator" = [])),
+    params(("kind" = inline(TaskKind), Path, description = "What the task does.")),
+    responses(
+        (status = 202, description = "It has begun.", body = Task, headers(
+            ("Location" = String, description = "Where to ask how far it came.")
+        )),
+        StartFailures
+    )
+)]
 pub(super) async fn start(
     State(app): State<App>,
     Path(kind): Path<String>,
@@ -36,6 +54,15 @@ pub(super) async fn start(
 }
 
 /// How far a task came.
+#[utoipa::path(
+    get,
+    path = "/maintenance/tasks/{id}",
+    operation_id = "task",
+    tag = "maintenance",
+    security(("token" = []), ("operator" = [])),
+    params(("id" = Uuid, Path, description = "The task's id.")),
+    responses((status = 200, description = "The task.", body = Task), ShowFailures)
+)]
 pub(super) async fn show(
     State(app): State<App>,
     Path(id): Path<String>,

@@ -1,21 +1,17 @@
 //! Multipart bodies, streamed: parts come one after the other, content in the chunks the network brings. Bounds what the parser may
-//! hold and how long a client may be silent.
+//! hold.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use futures::{Stream, StreamExt};
 use thiserror::Error;
-use tokio::time::timeout;
 
 use super::disposition::PartNames;
 use super::error::ApiError;
-
-/// How long a client may send nothing before its upload is given up.
-const SILENCE: Duration = Duration::from_secs(60);
+use super::linger::cut_off;
 
 /// What may arrive between two parts: their headers, and what was read ahead with them.
 const MAX_BETWEEN: u64 = 1 << 20;
@@ -26,10 +22,8 @@ const MAX_CONTENT_TYPE: usize = 255;
 /// Why the body's stream ended early.
 #[derive(Debug, Error)]
 enum StreamError {
-    #[error("the body was cut off")]
-    Cut(#[source] axum::Error),
-    #[error("nothing arrived for {} seconds", SILENCE.as_secs())]
-    Silence,
+    #[error("{}", cut_off(.0))]
+    Cut(axum::Error),
     #[error("a part's headers are too large")]
     Headers,
 }
@@ -129,16 +123,13 @@ fn content_type(field: &multer::Field<'static>) -> Result<Option<String>, ApiErr
     }
 }
 
-/// The body's bytes, as long as they keep coming and the parser keeps asking for good reason.
+/// The body's bytes, as long as the parser keeps asking for good reason.
 fn watched(body: Body, arrived: Arc<AtomicU64>) -> impl Stream<Item = Result<Bytes, StreamError>> + Send + 'static {
     futures::stream::try_unfold(body.into_data_stream(), move |mut stream| {
         let arrived = Arc::clone(&arrived);
         async move {
-            let chunk = match timeout(SILENCE, stream.next()).await {
-                Ok(Some(Ok(chunk))) => chunk,
-                Ok(Some(Err(error))) => return Err(StreamError::Cut(error)),
-                Ok(None) => return Ok(None),
-                Err(_) => return Err(StreamError::Silence),
+            let Some(chunk) = stream.next().await.transpose().map_err(StreamError::Cut)? else {
+                return Ok(None);
             };
             if arrived.fetch_add(chunk.len() as u64, Ordering::Relaxed) > MAX_BETWEEN {
                 return Err(StreamError::Headers);
@@ -161,7 +152,8 @@ mod tests {
     use axum::http::{HeaderMap, HeaderValue, header};
     use futures::stream;
     use proptest::collection::vec;
-    use proptest::prelude::{any, proptest};
+    use proptest::prelude::{Strategy, any, prop_assert, prop_oneof, proptest};
+    use proptest::sample::select;
 
     use super::Parts;
 
@@ -202,6 +194,48 @@ mod tests {
             let found = runtime.block_on(read(parts(cut(&body, size)))).unwrap();
             assert_eq!(found, [("tags".to_owned(), b"a".to_vec()), ("file".to_owned(), content)]);
         }
+    }
+
+    proptest! {
+        /// Whatever comes, however it is cut: an end or an error, and no more content than came.
+        #[test]
+        fn any_bytes_are_parts_or_an_error(pieces in vec(piece(), 0..12), size in 1_usize..100) {
+            let body = pieces.concat();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            if let Ok(found) = runtime.block_on(read(parts(cut(&body, size)))) {
+                let content: usize = found.iter().map(|(_, content)| content.len()).sum();
+                prop_assert!(content <= body.len());
+            }
+        }
+
+        #[test]
+        fn any_content_type_is_a_form_or_an_error(kind in vec(any::<u8>(), 0..80), form in any::<bool>()) {
+            let start: &[u8] = if form { b"multipart/form-data; boundary=" } else { b"" };
+            let Ok(kind) = HeaderValue::from_bytes(&[start, &kind].concat()) else { return Ok(()) };
+            let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, kind)]);
+            if let Err(error) = Parts::new(&headers, Body::empty()) {
+                let said = format!("{error:?}");
+                prop_assert!(said.contains("multipart/form-data"), "{}", said);
+            }
+        }
+    }
+
+    /// What forms are made of, and what they are not.
+    fn piece() -> impl Strategy<Value = Vec<u8>> {
+        let words = [
+            "--XX\r\n",
+            "--XX--",
+            "\r\n",
+            "\r\n\r\n",
+            "Content-Disposition: form-data; name=\"a\"\r\n\r\n",
+            "Content-Disposition: form-data; name=\"file\"; filename=\"b\"\r\n\r\n",
+            "Content-Disposition: form-data; name=\"\"\r\n",
+            "Content-Type: text/plain\r\n",
+        ];
+        prop_oneof![
+            4 => select(words.map(|word| word.as_bytes().to_vec()).to_vec()),
+            1 => vec(any::<u8>(), 0..40),
+        ]
     }
 
     #[tokio::test]

@@ -1,9 +1,9 @@
 //! What every request goes through: an id, a log line, metrics, and a problem document when it fails.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
@@ -18,8 +18,8 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest id taken over from a client.
 const MAX_REQUEST_ID: usize = 128;
 
-/// The outermost layer.
-pub(super) async fn observe(State(app): State<App>, request: Request, next: Next) -> Response {
+/// The outermost layer. `silence` is how long a body may bring nothing.
+pub(super) async fn observe(State((app, silence)): State<(App, Duration)>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(request.headers());
     let route = request
@@ -31,7 +31,7 @@ pub(super) async fn observe(State(app): State<App>, request: Request, next: Next
     let call = call(&method, &route);
     let span = tracing::info_span!("request", request_id = id, %method, path = request.uri().path());
     let answered = async {
-        let response = error::finish(next.run(linger::over(request)).await, &id);
+        let response = error::finish(next.run(linger::over(request, silence)).await, &id);
         let seconds = started.elapsed().as_secs_f64();
         let status = response.status().as_u16();
         app.metrics().request(call, outcome(status), seconds);
@@ -43,8 +43,10 @@ pub(super) async fn observe(State(app): State<App>, request: Request, next: Next
         response
     };
     let mut response = answered.instrument(span).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID, value);
+        headers.insert(REQUEST_ID, value);
     }
     response
 }

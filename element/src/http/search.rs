@@ -10,15 +10,89 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use percent_encoding::percent_decode_str;
+use utoipa::{IntoParams, ToSchema};
 
 use super::error::ApiError;
 use super::extract::{allow, files};
-use crate::index::Search;
+use super::openapi::failures;
+use crate::index::{Search, Sort};
 use crate::state::App;
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 1000;
 
+failures!(Failures: ValidationError, Unauthorized, Forbidden, Unavailable);
+
+/// What may be asked; everything given must hold.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes, and is never made")]
+struct Filters {
+    /// Labels, with commas between; the file must have all of them.
+    #[param(value_type = String, required = false, pattern = "^[^\\u0000]*$")]
+    tags: Option<String>,
+    /// The user name of whoever stored the file.
+    #[param(value_type = String, required = false, pattern = "^[^\\u0000]*$")]
+    uploaded_by: Option<String>,
+    /// The media type.
+    #[param(value_type = String, required = false, pattern = "^[^\\u0000]*$")]
+    content_type: Option<String>,
+    /// Bytes at the least.
+    #[param(value_type = u64, required = false)]
+    min_size: Option<u64>,
+    /// Bytes at the most.
+    #[param(value_type = u64, required = false)]
+    max_size: Option<u64>,
+    /// A time or a date: stored then or later.
+    #[param(value_type = String, required = false, format = DateTime)]
+    created_after: Option<String>,
+    /// A time or a date: stored before.
+    #[param(value_type = String, required = false, format = DateTime)]
+    created_before: Option<String>,
+    /// The value of KEY in the file's metadata, as text. KEY stands for any name; several may be asked for.
+    #[param(rename = "metadata.KEY", value_type = String, required = false, pattern = "^[^\\u0000]*$")]
+    metadata: Option<String>,
+    /// What the list is ordered by; `created_at` when absent.
+    #[param(value_type = Sort, required = false, inline)]
+    sort: Option<Sort>,
+    /// Which end comes first; `desc` when absent.
+    #[param(value_type = Order, required = false, inline)]
+    order: Option<Order>,
+    /// Files on a page.
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 1000, default = 50)]
+    limit: Option<u32>,
+    /// `next_cursor` of the page before, with the same order.
+    #[param(value_type = String, required = false)]
+    cursor: Option<String>,
+}
+
+/// The words of a search.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "describes, and is never made")]
+struct Words {
+    /// Words that name, description or tags must have, each as the beginning of a word.
+    #[param(value_type = String, required = false, pattern = "^[^\\u0000]*$")]
+    q: Option<String>,
+}
+
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "describes, and is never made")]
+enum Order {
+    Asc,
+    Desc,
+}
+
+/// Lists files.
+#[utoipa::path(
+    get,
+    path = "/files",
+    operation_id = "list",
+    tag = "files",
+    params(Filters),
+    responses((status = 200, description = "One page of the files that match.", body = Page), Failures)
+)]
 pub(super) async fn list(
     State(app): State<App>,
     RawQuery(query): RawQuery,
@@ -32,6 +106,15 @@ pub(super) async fn list(
     Ok(Json(files(&app)?.search(&search).await?))
 }
 
+/// Finds files.
+#[utoipa::path(
+    get,
+    path = "/files/search",
+    operation_id = "search",
+    tag = "files",
+    params(Words, Filters),
+    responses((status = 200, description = "One page of the files that match.", body = Page), Failures)
+)]
 pub(super) async fn search(
     State(app): State<App>,
     RawQuery(query): RawQuery,
@@ -82,8 +165,8 @@ fn set(search: &mut Search, name: &str, value: &str) -> Result<(), ApiError> {
         }
         "uploaded_by" => search.uploaded_by = Some(value.to_owned()),
         "content_type" => search.content_type = Some(value.to_owned()),
-        "min_size" => search.min_size = Some(value.parse().map_err(|_| bad("use a number of bytes"))?),
-        "max_size" => search.max_size = Some(value.parse().map_err(|_| bad("use a number of bytes"))?),
+        "min_size" => search.min_size = Some(bytes(value).ok_or_else(|| bad(BYTES))?),
+        "max_size" => search.max_size = Some(bytes(value).ok_or_else(|| bad(BYTES))?),
         "created_after" => search.created_after = Some(time(value).ok_or_else(|| bad(TIME))?),
         "created_before" => search.created_before = Some(time(value).ok_or_else(|| bad(TIME))?),
         "sort" => {
@@ -116,6 +199,13 @@ fn set(search: &mut Search, name: &str, value: &str) -> Result<(), ApiError> {
 /// Tags and metadata values in one search, at the most.
 const MAX_FILTERS: usize = 64;
 
+const BYTES: &str = "use a number of bytes";
+
+/// A size the databases can hold, which is every size a file can have.
+fn bytes(text: &str) -> Option<u64> {
+    text.parse().ok().filter(|bytes| i64::try_from(*bytes).is_ok())
+}
+
 const TIME: &str = "use a time such as 2026-01-31T12:00:00Z, or a date";
 
 /// A time with its offset, or a date, which begins at midnight UTC.
@@ -138,7 +228,10 @@ fn decode(text: &str) -> Result<String, ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use super::read;
+    use utoipa::IntoParams;
+    use utoipa::openapi::path::ParameterIn;
+
+    use super::{Filters, Words, read};
     use crate::index::Sort;
 
     #[test]
@@ -167,6 +260,26 @@ mod tests {
     }
 
     #[test]
+    fn every_described_parameter_is_read_and_no_other() {
+        let described = [Words::into_params(|| None), Filters::into_params(|| None)].concat();
+        assert_eq!(described.len(), 13);
+        for parameter in described {
+            assert!(parameter.parameter_in == ParameterIn::Query);
+            let value = match parameter.name.as_str() {
+                "min_size" | "max_size" | "limit" => "7",
+                "created_after" | "created_before" => "2026-01-31",
+                "sort" => "file_size",
+                "order" => "asc",
+                "cursor" => continue,
+                _ => "text",
+            };
+            let query = format!("{}={value}", parameter.name);
+            assert!(read(&query).is_ok(), "{query}");
+            assert!(read(&format!("x{query}")).is_err(), "x{query}");
+        }
+    }
+
+    #[test]
     fn defaults_are_the_newest_fifty() {
         let search = read("").unwrap();
         assert_eq!(
@@ -190,6 +303,7 @@ mod tests {
             "limit=ten",
             "min_size=-1",
             "max_size=1k",
+            "max_size=9223372036854775808",
             "created_after=yesterday",
             "sort=name",
             "order=up",

@@ -1,17 +1,22 @@
 //! `POST /files/upload`: streams the content of a form to the store. Who may, whether the mode allows it, and whether it can fit is
 //! decided before a byte of the body is read.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use element_api::{ErrorCode, FileMetadata, Mode, Operation, RetentionPolicy};
+use element_api::{ErrorCode, FileMetadata, MetadataValue, Mode, Operation, RetentionPolicy};
+use utoipa::ToSchema;
+use uuid::Uuid;
 
 use super::error::ApiError;
 use super::extract::{allow, author, files, mode_allows};
 use super::form::{FILE, Form};
 use super::multipart::{Part, Parts};
+use super::openapi::{Text, failures};
 use crate::auth::Caller;
 use crate::files::{Details, Stored, Upload};
 use crate::state::App;
@@ -19,6 +24,62 @@ use crate::state::App;
 /// What a form takes besides its file, at the most: a longer body cannot hold a file within the limit.
 const ENVELOPE: u64 = 1 << 20;
 
+failures!(
+    Failures: ValidationError, Unauthorized, Forbidden, ModeNotAllowed, FileIdDuplicate, FileTooLarge, ChecksumMismatch, StorageFull,
+    Unavailable
+);
+
+/// A file and what is said of it. Fields come before or after the file; all attributes together take 4096 bytes at the most.
+#[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "describes, and is never made")]
+struct UploadForm {
+    /// The content; the part's filename is the file's name.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+    /// Free text.
+    #[schema(required = false)]
+    description: Text,
+    /// The document's version, as its owner counts.
+    #[schema(required = false)]
+    version: Text,
+    /// Labels: words with commas between, or a JSON array; may come several times.
+    #[schema(required = false)]
+    tags: Vec<Text>,
+    /// A flat JSON object of strings, numbers and booleans.
+    #[schema(required = false)]
+    metadata: BTreeMap<String, MetadataValue>,
+    /// The id the file shall have. A repeat with the same content is answered with 200 and what is stored.
+    #[schema(required = false)]
+    file_id: Uuid,
+    /// How long the file is kept; `temporary` in mode edit only.
+    #[schema(required = false)]
+    retention_policy: RetentionPolicy,
+    /// Days until a temporary file expires; 30 when absent, and only for temporary ones.
+    #[schema(required = false, minimum = 1, maximum = 365)]
+    ttl_days: u32,
+    /// The content's sha256 in hex: 422 when it differs.
+    #[schema(required = false, pattern = "^[0-9a-fA-F]{64}$")]
+    checksum: String,
+}
+
+/// Stores a file.
+#[utoipa::path(
+    post,
+    path = "/files/upload",
+    operation_id = "upload",
+    tag = "files",
+    request_body(content = UploadForm, content_type = "multipart/form-data"),
+    responses(
+        (status = 201, description = "It is stored, and stays so.", body = FileMetadata, headers(
+            ("Location" = String, description = "The file's path.")
+        )),
+        (status = 200, description = "This content was stored under this id before.", body = FileMetadata, headers(
+            ("Location" = String, description = "The file's path.")
+        )),
+        Failures
+    )
+)]
 pub(super) async fn upload(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
     let caller = allow(&app, &headers, Operation::Create)?;
     let declared = declared_length(&app, &headers)?;

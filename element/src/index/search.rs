@@ -18,7 +18,7 @@ use super::sql::{Dialect, Parameter, Sql, Statement, time_text};
 pub(super) const MAX_TOTAL: u64 = 10_000;
 
 /// What a list is ordered by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sort {
     /// When the file was stored.

@@ -72,7 +72,7 @@ async fn ranges_give_exactly_their_bytes() {
             );
             assert_eq!(answer.body, content[part], "{range}");
         }
-        for range in ["bytes=9-5", "bytes=x-y", "lines=0-1", "bytes=0-1,5-6", "bytes"] {
+        for range in ["bytes=9-5", "bytes=x-y", "lines=0-1", "bytes=0-1,x", "bytes"] {
             let answer = read(&element, "GET", &file, &[("range", range)]).await.expect(200);
             assert_eq!(answer.body.len(), 700_000, "{range}");
         }
@@ -86,6 +86,66 @@ async fn ranges_give_exactly_their_bytes() {
             .expect(200);
         assert_eq!(head.header("content-length"), Some("700000"));
     }
+}
+
+#[tokio::test]
+async fn several_ranges_come_as_parts_of_one_body() {
+    let setup = Setup::embedded();
+    let element = setup.start().await;
+    let content: Vec<u8> = (0..=255).cycle().take(700_000).collect();
+    let file = element.client.store("a.bin", &content).await;
+    let ranges = "bytes=600000-,0-9,300000-300099";
+    let answer = read(&element, "GET", &file, &[("range", ranges)]).await.expect(206);
+    assert_eq!(answer.header("content-range"), None);
+    assert_eq!(
+        answer.header("content-length"),
+        Some(answer.body.len().to_string().as_str())
+    );
+    assert!(answer.header("repr-digest").is_some() && answer.header("etag").is_some());
+    let kind = answer.header("content-type").unwrap();
+    let boundary = kind.strip_prefix("multipart/byteranges; boundary=").unwrap();
+    let mut expected = Vec::new();
+    for range in [600_000..700_000, 0..10, 300_000..300_100] {
+        let head = format!(
+            "\r\n--{boundary}\r\nContent-Type: application/octet-stream\r\nContent-Range: bytes {}-{}/700000\r\n\r\n",
+            range.start,
+            range.end - 1
+        );
+        expected.extend(head.bytes());
+        expected.extend(&content[range]);
+    }
+    expected.extend(format!("\r\n--{boundary}--\r\n").bytes());
+    assert!(
+        answer.body == expected,
+        "{} and {} bytes",
+        answer.body.len(),
+        expected.len()
+    );
+
+    let joined = read(&element, "GET", &file, &[("range", "bytes=0-99,50-199")])
+        .await
+        .expect(206);
+    assert_eq!(joined.header("content-range"), Some("bytes 0-199/700000"));
+    assert_eq!(joined.body, content[..200]);
+    let half = read(&element, "GET", &file, &[("range", "bytes=0-9,700000-")])
+        .await
+        .expect(206);
+    assert_eq!(half.header("content-range"), Some("bytes 0-9/700000"));
+    let many: Vec<String> = (0..65).map(|at| format!("{0}-{0}", at * 1000)).collect();
+    let refused = read(
+        &element,
+        "GET",
+        &file,
+        &[("range", &format!("bytes={}", many.join(",")))],
+    )
+    .await;
+    refused.expect_problem(416, "INVALID_RANGE");
+    let sent = String::from_utf8(element.client.get("/metrics").await.body).unwrap();
+    let bytes = 100_000 + 10 + 100 + 200 + 10;
+    assert!(
+        sent.contains(&format!("artstore_element_sent_bytes_total {bytes}\n")),
+        "{sent}"
+    );
 }
 
 #[tokio::test]

@@ -130,21 +130,93 @@ async fn every_answer_has_a_request_id_that_the_log_has_too() {
 async fn wrong_method_is_a_problem_that_names_the_right_ones() {
     let setup = Setup::embedded();
     let element = setup.start().await;
+    let file = "/files/00000000-0000-0000-0000-000000000000";
+    let metadata = format!("{file}/metadata");
     for (method, path, allowed) in [
-        ("POST", "/info", "GET"),
-        ("DELETE", "/files", "GET"),
+        ("POST", "/info", "GET,HEAD"),
+        ("DELETE", "/files", "GET,HEAD"),
         ("GET", "/files/upload", "POST"),
-        ("PUT", "/mode", "GET"),
+        ("HEAD", "/files/upload", "POST"),
+        ("PUT", "/mode", "GET,HEAD"),
+        ("OPTIONS", "/mode/transition", "POST"),
+        ("POST", file, "GET,HEAD,DELETE"),
+        ("PUT", &metadata, "GET,HEAD,PATCH"),
+        ("POST", "/health/live", "GET,HEAD"),
+        ("POST", "/openapi.json", "GET,HEAD"),
+        ("POST", "/docs/", "GET,HEAD"),
     ] {
         let answer = send(element.client.by("admin", method, path)).await;
-        let problem = answer.json();
-        assert_eq!(
-            (answer.status, &problem["status"]),
-            (405, &json!(405)),
-            "{method} {path}"
-        );
-        assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-        assert_eq!(problem["title"], "Method Not Allowed");
-        assert!(answer.header("allow").unwrap().contains(allowed), "{method} {path}");
+        println!("{method} {path}");
+        if method == "HEAD" {
+            assert_eq!(answer.status, 405);
+        } else {
+            answer.expect_problem(405, "METHOD_NOT_ALLOWED");
+        }
+        assert_eq!(answer.header("allow"), Some(allowed), "{method} {path}");
     }
+}
+
+#[tokio::test]
+async fn head_is_answered_wherever_get_is() {
+    let setup = Setup::embedded();
+    let element = setup.start().await;
+    let file = element.client.store("a.txt", b"abc").await;
+    let path = format!("/files/{}", file["file_id"].as_str().unwrap());
+    let (download, metadata) = (format!("{path}/download"), format!("{path}/metadata"));
+    for path in [
+        "/files",
+        "/files/search?q=a",
+        &path,
+        &download,
+        &metadata,
+        "/info",
+        "/capacity",
+        "/mode",
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/openapi.json",
+        "/docs/",
+        "/docs/swagger-ui.css",
+    ] {
+        println!("{path}");
+        let get = element.client.get(path).await.expect(200);
+        let head = send(element.client.by("admin", "HEAD", path)).await.expect(200);
+        assert!(head.body.is_empty() && !get.body.is_empty());
+        assert_eq!(head.header("content-type"), get.header("content-type"));
+        assert_eq!(get.header("x-content-type-options"), Some("nosniff"));
+    }
+    let gone = send(
+        element
+            .client
+            .by("admin", "HEAD", "/files/00000000-0000-0000-0000-000000000000"),
+    )
+    .await;
+    assert_eq!((gone.status, gone.body.len()), (404, 0));
+}
+
+#[tokio::test]
+async fn description_is_served_printed_and_shown() {
+    let setup = Setup::embedded();
+    let element = setup.start().await;
+    let served = send(element.client.request("GET", "/openapi.json")).await.expect(200);
+    assert_eq!(served.header("content-type"), Some("application/json"));
+    let (code, printed, stderr) = setup.run(&["openapi"]).await;
+    assert_eq!((code, printed.as_bytes()), (0, served.body.as_slice()), "{stderr}");
+    let page = send(element.client.request("GET", "/docs")).await.expect(200);
+    assert_eq!(page.header("content-type"), Some("text/html"));
+    // The browser itself keeps the page from asking anybody else.
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(
+        policy.starts_with("default-src 'none'; ") && !policy.contains("http"),
+        "{policy}"
+    );
+    let start = send(element.client.request("GET", "/docs/swagger-initializer.js"))
+        .await
+        .expect(200);
+    let start = String::from_utf8(start.body).unwrap();
+    assert!(start.contains("/openapi.json") && !start.contains("://"), "{start}");
+    send(element.client.request("GET", "/docs/nothing"))
+        .await
+        .expect_problem(404, "NOT_FOUND");
 }

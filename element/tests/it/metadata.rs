@@ -86,6 +86,96 @@ async fn stale_patch_is_refused_and_null_clears() {
 }
 
 #[tokio::test]
+async fn conditions_on_metadata_are_weighed_in_their_order() {
+    let setup = Setup::embedded();
+    let element = setup.start().await;
+    let (long_ago, later, one) = (
+        "Sat, 01 Jan 2000 00:00:00 GMT",
+        "Fri, 01 Jan 2100 00:00:00 GMT",
+        "\"1\"",
+    );
+    for (headers, read, change) in [
+        (vec![("if-match", one)], 200, 200),
+        (vec![("if-match", "*")], 200, 200),
+        (vec![("if-match", "\"7\"")], 412, 412),
+        (vec![("if-match", "W/\"1\"")], 412, 412),
+        (vec![("if-unmodified-since", long_ago)], 412, 412),
+        (vec![("if-unmodified-since", later)], 200, 200),
+        (vec![("if-match", one), ("if-unmodified-since", long_ago)], 200, 200),
+        (vec![("if-none-match", one)], 304, 412),
+        (vec![("if-none-match", "W/\"1\"")], 304, 412),
+        (vec![("if-none-match", "*")], 304, 412),
+        (vec![("if-none-match", "\"7\"")], 200, 200),
+        (vec![("if-modified-since", later)], 304, 200),
+        (vec![("if-modified-since", long_ago)], 200, 200),
+        (vec![("if-match", "\"7\""), ("if-none-match", one)], 412, 412),
+        (vec![("if-none-match", "\"7\""), ("if-modified-since", later)], 200, 200),
+    ] {
+        println!("{headers:?}");
+        let path = format!("{}/metadata", path_of(&element.client.store("a.txt", b"abc").await));
+        let with = |method: &str| {
+            let request = element.client.by("user", method, &path);
+            headers
+                .iter()
+                .fold(request, |request, (name, value)| request.header(*name, *value))
+        };
+        for method in ["GET", "HEAD"] {
+            assert_eq!(send(with(method)).await.status, read, "{method}");
+        }
+        let answer = send(with("PATCH").json(&json!({ "description": null }))).await;
+        assert_eq!(answer.status, change);
+        if change == 412 {
+            answer.expect_problem(412, "PRECONDITION_FAILED");
+        }
+    }
+}
+
+#[tokio::test]
+async fn date_of_metadata_tells_every_change_apart() {
+    let setup = Setup::embedded();
+    let element = setup.start().await;
+    let path = format!("{}/metadata", path_of(&element.client.store("a.txt", b"abc").await));
+    // The date is told once its second has passed.
+    let mut date = String::new();
+    crate::harness::eventually("the date is told", async || {
+        let answer = element.client.get(&path).await;
+        date = answer.header("last-modified").unwrap_or_default().to_owned();
+        !date.is_empty()
+    })
+    .await;
+    let with = |method: &str, name: &str| element.client.by("user", method, &path).header(name, &date);
+    send(with("GET", "if-modified-since")).await.expect(304);
+    let patch = json!({ "description": "new" });
+    send(with("PATCH", "if-unmodified-since").json(&patch))
+        .await
+        .expect(200);
+    send(with("GET", "if-modified-since")).await.expect(200);
+    send(with("PATCH", "if-unmodified-since").json(&patch))
+        .await
+        .expect_problem(412, "PRECONDITION_FAILED");
+}
+
+#[tokio::test]
+async fn changes_at_once_under_a_condition_happen_one_by_one() {
+    for setup in Setup::both().await {
+        let element = setup.start().await;
+        let path = format!("{}/metadata", path_of(&element.client.store("a.txt", b"abc").await));
+        let mut changes = tokio::task::JoinSet::new();
+        for number in 0..20 {
+            let request = element.client.by("user", "PATCH", &path).header("if-match", "\"1\"");
+            changes.spawn(send(request.json(&json!({ "version": number.to_string() }))));
+        }
+        let answers = changes.join_all().await;
+        let (done, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status == 200);
+        assert_eq!((done.len(), refused.len()), (1, 19));
+        for answer in &refused {
+            answer.expect_problem(412, "PRECONDITION_FAILED");
+        }
+        assert_eq!(element.client.json(&path).await, done[0].json());
+    }
+}
+
+#[tokio::test]
 async fn malformed_patches_are_refused_and_change_nothing() {
     let setup = Setup::embedded();
     let element = setup.start().await;

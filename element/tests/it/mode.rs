@@ -87,13 +87,18 @@ async fn malformed_transitions_are_refused() {
         json!({ "target_mode": "readonly" }),
         json!({ "target_mode": 1 }),
         json!({ "target_mode": "ro", "force": true }),
+        json!({ "target_mode": "ro", "generation": 1.5 }),
+        json!({ "target_mode": "ro", "generation": 1e300 }),
+        json!({ "target_mode": "ro", "generation": "1" }),
         json!({ "target_mode": "ro", "confirm": "yes" }),
-        json!({ "target_mode": "ro", "generation": 1 }),
         json!({ "target_mode": "ro", "reason": "x".repeat(2000) }),
         json!([]),
     ] {
         send(ask(&element, body)).await.expect_problem(400, "VALIDATION_ERROR");
     }
+    send(ask(&element, json!({ "target_mode": "ro", "generation": 1 })))
+        .await
+        .expect_problem(403, "FORBIDDEN");
     let text = element
         .client
         .by("admin", "POST", "/mode/transition")
@@ -169,7 +174,7 @@ async fn operator_token_moves_the_mode_and_opens_nothing_else() {
     send(by_operator(&element, json!({ "target_mode": "ro" })))
         .await
         .expect_problem(409, "MODE_MANAGED");
-    let newer = json!({ "target_mode": "ro", "generation": 2 });
+    let newer = json!({ "target_mode": "ro", "generation": 2.0 });
     let state = send(by_operator(&element, newer.clone())).await.expect(200).json();
     assert_eq!(
         (&state["mode"], &state["generation"], &state["managed"]),

@@ -37,7 +37,7 @@ impl Client {
 
     /// A request for a path from the root, or below /api/v1 when it is none of `/health` and `/metrics`.
     pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
-        let outside = ["/health", "/metrics", "/api"]
+        let outside = ["/health", "/metrics", "/api", "/openapi.json", "/docs"]
             .iter()
             .any(|start| path.starts_with(start));
         let base = if outside { "" } else { "/api/v1" };
