@@ -21,6 +21,9 @@ const MAX_CONNECTIONS: usize = 4096;
 /// How long a client may take to send a request's head, and to begin the next one.
 const HEADER_TIME: Duration = Duration::from_secs(60);
 
+/// What a connection buffers of a request, and of an answer's content beyond the piece being sent. Many uploads run at once.
+const BUFFER_BYTES: usize = 64 * 1024;
+
 /// How long a client may leave sent bytes unread before its connection is given up.
 const UNREAD_MILLISECONDS: u32 = 120_000;
 
@@ -38,7 +41,9 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, metrics: Arc<Me
     {
         let service = TowerToHyperService::new(router.clone());
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIME);
+        http.timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIME)
+            .max_buf_size(BUFFER_BYTES);
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         let metrics = Arc::clone(&metrics);
         metrics.connections.inc();
