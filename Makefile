@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-api coverage check crds openapi images cluster-up cluster-down fmt toolchain deny
+.PHONY: help demo test test-api coverage bench check crds openapi images cluster-up cluster-down fmt toolchain deny
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/artstore-operator
 KEY := $(shell cat rust-toolchain.toml Cargo.lock | sha256sum | cut -c1-16)
@@ -20,6 +20,9 @@ CLUSTER = cargo run --quiet --package e2e --bin cluster --
 FILES ?=
 # Cases that make test-api tries of each call.
 EXAMPLES ?= 200
+# Some experiments only, and a quick look instead of a measurement.
+ONLY ?=
+QUICK ?=
 
 help: ## Lists the targets, the variables they take, and how to test one crate
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,8 +63,12 @@ coverage: toolchain $(LLVM_COV_ROOT)/bin/cargo-llvm-cov ## How much of the eleme
 $(LLVM_COV_ROOT)/bin/cargo-llvm-cov:
 	env -u RUSTFLAGS cargo install cargo-llvm-cov --version $(LLVM_COV_VERSION) --locked --debug --root "$(LLVM_COV_ROOT)" \
 		--target-dir "$(CARGO_TARGET_DIR)/cargo-llvm-cov"
+
 test-api: toolchain ## The element's API by its description (schemathesis), longer than in make test: EXAMPLES=200
 	@ARTSTORE_TEST_API_EXAMPLES=$(EXAMPLES) $(CLUSTER) services -- cargo test --package artstore-element --test it openapi::
+
+bench: toolchain ## Measures the element beside nginx, disk and PostgreSQL (ONLY=E1,E3 QUICK=yes); results in target/bench
+	@$(CLUSTER) bench -- $(if $(ONLY),--only "$(ONLY)") $(if $(QUICK),--quick)
 
 check: toolchain deny ## Format, lints, licences, documentation, generated files
 	cargo fmt --all -- --check

@@ -7,10 +7,17 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the one place they are for")]
 
+mod folders;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{Advice, fadvise};
+
+pub use self::folders::FolderFlushes;
 
 static FLUSH_FAILED: AtomicBool = AtomicBool::new(false);
 
@@ -42,9 +49,28 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 
 /// Creates `path` with `bytes` and flushes the content. The name itself is durable only after [`sync_folder`].
 pub fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    sync_file(&create(path, bytes)?)
+}
+
+/// The same, and flushes the file it goes with first. Both stand written by then, so that the two flushes have much in common.
+pub fn write_new_beside(path: &Path, bytes: &[u8], first: &File) -> io::Result<()> {
+    let second = create(path, bytes)?;
+    begin_writeback(&second, 0, bytes.len() as u64);
+    sync_file(first)?;
+    sync_file(&second)
+}
+
+/// Sets the disk to work on a part of a file, without waiting, so that a flush finds less left to do. It promises nothing, so how
+/// it goes does not matter.
+pub fn begin_writeback(file: &File, start: u64, length: u64) {
+    // On Linux this starts writing the part's dirty pages before it looks for clean ones to forget.
+    let _ = fadvise(file, start, NonZeroU64::new(length), Advice::DontNeed);
+}
+
+fn create(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
     file.write_all(bytes)?;
-    sync_file(&file)
+    Ok(file)
 }
 
 /// Gives a flushed file its place. The caller flushes the folder.

@@ -8,6 +8,7 @@ mod delete;
 mod error;
 mod fsck;
 mod inspect;
+mod known;
 mod quarantine;
 mod read;
 mod rebuild;
@@ -32,6 +33,7 @@ use uuid::Uuid;
 pub use self::error::{FileError, OpenError, RebuildError};
 pub use self::fsck::Check;
 pub use self::inspect::{CareError, Plan, Reading, Rows, Unwatched, Watch};
+use self::known::Known;
 pub use self::read::Content;
 use self::turn::Turns;
 use self::unsettled::{Bytes, Unsettled};
@@ -71,6 +73,7 @@ struct Inner {
     accounts: Accounts,
     instance: Instance,
     turns: Turns,
+    known: Known,
     unsettled: Unsettled,
     recoveries: Recoveries,
     /// Held shared by whatever changes a file, exclusively while a rebuild swaps tables.
@@ -140,6 +143,7 @@ impl Files {
             wal: Wal::new(index.clone(), settings.instance_id.clone()),
             accounts: Accounts::new(Arc::clone(&store), settings.max_size),
             turns: Turns::default(),
+            known: Known::default(),
             unsettled: Unsettled::default(),
             recoveries: Recoveries::default(),
             gate: RwLock::default(),

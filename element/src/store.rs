@@ -20,7 +20,9 @@ mod fence;
 mod local;
 mod name;
 mod s3;
+mod stamp;
 
+use std::future::ready;
 use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -40,6 +42,7 @@ use self::local::LocalStore;
 pub use self::name::{id_in_name, storage_filename, storage_folder};
 pub use self::s3::S3Config;
 use self::s3::S3Store;
+pub use self::stamp::Stamp;
 use crate::attr::{self, AttrError};
 
 /// Where files are to be kept.
@@ -164,6 +167,16 @@ pub trait Store: Send + Sync {
     /// The attributes beside `storage_path`; none when they or the content are missing.
     fn attributes<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<Option<Vec<u8>>>>;
 
+    /// The stamp of the attr file beside `storage_path`, where the store has such a thing and it can be had without waiting.
+    fn stamp(&self, _storage_path: &str) -> Option<Stamp> {
+        None
+    }
+
+    /// The attributes beside `storage_path` with their stamp, where the store has such a thing.
+    fn stamped_attributes<'a>(&'a self, _storage_path: &'a str) -> BoxFuture<'a, io::Result<Option<(Stamp, Vec<u8>)>>> {
+        Box::pin(ready(Ok(None)))
+    }
+
     /// Opens the content. A store may say only when it is read that it is missing.
     fn open_content<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Readable>>>;
 
@@ -218,7 +231,8 @@ pub trait Spool: Send {
     /// Takes the next bytes; waits for the store when it is behind. Fails when the store refused any bytes given so far.
     fn write(&mut self, chunk: Bytes) -> BoxFuture<'_, io::Result<()>>;
 
-    /// Ends the content. Fails when the store refused anything: then the content is not there.
+    /// Ends the content, which need not be durable before it has its place. Fails when the store refused anything: then the content
+    /// is not there.
     fn seal(&mut self) -> BoxFuture<'_, io::Result<Spooled>>;
 
     /// Gives sealed content its place, content first, attributes last. What a failure leaves there is for [`Store::remove`].

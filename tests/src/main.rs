@@ -49,6 +49,12 @@ enum Verb {
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
     },
+    /// Measures the element as it ships; the arguments are the bench's.
+    Bench {
+        /// See `--help` behind `--`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// The inner side of starting a daemon.
     #[command(hide = true)]
     Become {
@@ -100,6 +106,11 @@ fn act(verb: Verb) -> Result<ExitCode> {
         }
         Verb::Tool { name } => print(&e2e::tools::by_name(&name)?.ensure(&layout)?.display().to_string()),
         Verb::Services { command } => return services::run_with_services(&layout, &command),
+        Verb::Bench { arguments } => {
+            let [bench, element] = release::bench(&layout)?.map(|path| path.display().to_string());
+            let command = [bench, "--element".to_owned(), element].into_iter().chain(arguments);
+            return services::run_with_services(&layout, &command.collect::<Vec<_>>());
+        }
         Verb::Become {
             name,
             fingerprint,

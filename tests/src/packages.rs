@@ -45,6 +45,14 @@ pub const SERVICES: &[Needed] = &[
 /// What tests of ours call.
 pub const TESTS: &[Needed] = &[("/usr/bin/strace", "strace")];
 
+/// What `cluster bench` measures against and with.
+pub const BENCH: &[Needed] = &[
+    ("/usr/sbin/nginx", "nginx"),
+    ("/usr/bin/wrk", "wrk"),
+    ("/usr/bin/strace", "strace"),
+    ("/usr/bin/openssl", "openssl"),
+];
+
 /// While this file says 101, Debian's packages start no service when they are installed.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
 

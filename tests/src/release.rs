@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
@@ -57,24 +58,45 @@ pub fn images(layout: &Layout) -> Result<()> {
     Ok(())
 }
 
-/// Returns the folder of the binaries.
-fn build_binaries(layout: &Layout) -> Result<PathBuf> {
-    // A folder of its own beside the tests': other flags, and neither build throws the other away.
-    let target = match std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()) {
+/// Builds the element as its image gets it, and the program that measures it; answers with the command to run.
+pub fn bench(layout: &Layout) -> Result<[PathBuf; 2]> {
+    packages::ensure(&[packages::IMAGES])?;
+    let folder = step("build static release binaries", || build_binaries(layout))?;
+    step("build the bench", || {
+        run_visible(static_build(layout).args(["--package", "e2e", "--example", "bench"]))
+    })?;
+    let bench = static_target(layout).join(TARGET).join("release/examples/bench");
+    Ok([bench, folder.join("artstore-element")])
+}
+
+/// A folder of its own beside the tests': other flags, and neither build throws the other away.
+fn static_target(layout: &Layout) -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()) {
         Some(mut folder) => {
             folder.push("-static");
             PathBuf::from(folder)
         }
         None => layout.cache.join("target/static"),
-    };
+    }
+}
+
+fn static_build(layout: &Layout) -> Command {
     let mut build = command("cargo", ["build", "--release", "--locked", "--target", TARGET]);
+    build
+        .env("CARGO_TARGET_DIR", static_target(layout))
+        .env("RUSTFLAGS", "-C target-feature=+crt-static")
+        .current_dir(layout.checkout());
+    build
+}
+
+/// Returns the folder of the binaries.
+fn build_binaries(layout: &Layout) -> Result<PathBuf> {
+    let mut build = static_build(layout);
     for program in PROGRAMS {
         build.args(["--bin", program]);
     }
-    build
-        .env("CARGO_TARGET_DIR", &target)
-        .env("RUSTFLAGS", "-C target-feature=+crt-static");
-    run_visible(build.current_dir(layout.checkout()))?;
+    run_visible(&mut build)?;
+    let target = static_target(layout);
     let folder = target.join(TARGET).join("release");
     let context = target.join("context");
     fs::create_dir_all(&context)?;

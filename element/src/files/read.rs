@@ -39,21 +39,42 @@ impl Files {
     /// # Errors
     /// [`FileError::NotFound`], or what kept the disk from answering.
     pub async fn content(&self, id: Uuid) -> Result<Content, FileError> {
-        let metadata = self.inner.find(id).await?;
-        match self.inner.store.open_content(&metadata.storage_path).await {
-            Ok(readable) => Ok(Content {
+        let inner = Arc::clone(&self.inner);
+        if let Some(metadata) = inner.known(id)
+            && let Ok(readable) = inner.store.open_content(&metadata.storage_path).await
+        {
+            return Ok(Content {
                 metadata,
-                inner: Arc::clone(&self.inner),
+                inner,
                 readable,
-            }),
-            Err(source) => Err(self.inner.unreadable(&metadata, source).await),
+            });
+        }
+        let metadata = inner.look_up(id).await?;
+        match inner.store.open_content(&metadata.storage_path).await {
+            Ok(readable) => {
+                inner.note_read(&metadata);
+                Ok(Content {
+                    metadata,
+                    inner,
+                    readable,
+                })
+            }
+            Err(source) => Err(inner.unreadable(&metadata, source).await),
         }
     }
 }
 
 impl Inner {
-    /// What is known of a file, from the database where it can be believed, else from the attr file.
+    /// What is known of a file.
     pub(super) async fn find(&self, id: Uuid) -> Result<FileMetadata, FileError> {
+        match self.known(id) {
+            Some(metadata) => Ok(metadata),
+            None => self.look_up(id).await,
+        }
+    }
+
+    /// What is known of a file, from the database where it can be believed, else from the attr file.
+    async fn look_up(&self, id: Uuid) -> Result<FileMetadata, FileError> {
         let mut gone = Vec::new();
         for record in self.unsettled.of(id) {
             let path = record.operation_data.storage_path;

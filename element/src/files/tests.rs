@@ -1,6 +1,7 @@
 //! The use cases over a real folder and real databases, and recovery from every state the protocol can leave.
 
 mod care;
+mod known;
 mod recovery;
 mod servers;
 mod trouble;

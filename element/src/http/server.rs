@@ -55,6 +55,9 @@ enum ConnectionError {
     Http(#[source] hyper::Error),
 }
 
+/// What a connection buffers of a request, and of an answer's content beyond the piece being sent. Many uploads run at once.
+const BUFFER_BYTES: usize = 64 * 1024;
+
 /// How long accepting rests after it failed, as it does when no file handles are left.
 const REST: Duration = Duration::from_millis(100);
 
@@ -157,7 +160,9 @@ impl Server {
     ) -> Result<(), ConnectionError> {
         let service = TowerToHyperService::new(self.router.clone());
         let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(self.limits.header);
+        http.timer(TokioTimer::new())
+            .header_read_timeout(self.limits.header)
+            .max_buf_size(BUFFER_BYTES);
         let connection = http.serve_connection(TokioIo::new(stream), service);
         watcher.watch(connection).await.map_err(ConnectionError::Http)
     }

@@ -1,5 +1,6 @@
 //! The store on a file system: a folder for one server, or for several that share a volume.
 
+mod buffers;
 mod care;
 mod content;
 mod scan;
@@ -10,22 +11,24 @@ mod walk;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::future::ready;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, flock, statvfs};
+use rustix::fs::{FlockOperation, OFlags, flock, statvfs};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinHandle, spawn_blocking};
 use uuid::Uuid;
 
-use self::content::LocalContent;
+use self::buffers::Buffers;
+use self::content::{LocalContent, open_cached};
 use self::spool::LocalSpool;
 use self::threads::WriterThreads;
 use super::name::storage_folder;
-use super::{Fence, Found, Leftover, Look, OpenStoreError, Parts, Readable, Scan, Space, Spool, Store};
+use super::{Fence, Found, Leftover, Look, OpenStoreError, Parts, Readable, Scan, Space, Spool, Stamp, Store};
+use crate::durable::FolderFlushes;
 use crate::{attr, durable};
 
 const TEMPORARY: &str = ".artstore/tmp";
@@ -53,6 +56,8 @@ struct Inner {
     folders: RwLock<()>,
     /// Walks over all names are long; only a few run at once.
     walks: Semaphore,
+    buffers: Buffers,
+    flushes: FolderFlushes,
     fence: Fence,
     /// Held until the store is dropped.
     _lock: File,
@@ -95,6 +100,8 @@ impl LocalStore {
             known_folders: Mutex::default(),
             folders: RwLock::default(),
             walks: Semaphore::new(MAX_WALKS),
+            buffers: Buffers::default(),
+            flushes: FolderFlushes::default(),
             fence,
             _lock: lock,
         };
@@ -126,7 +133,7 @@ impl Store for LocalStore {
                     durable::write_new(&temporary, &attributes)?;
                     inner.fence.check()?;
                     durable::rename(&temporary, &places.attributes)?;
-                    durable::sync_parent(&places.attributes)
+                    inner.flushes.sync(&inner.root.join(&places.folder))
                 })
                 .await
         })
@@ -227,8 +234,33 @@ impl Store for LocalStore {
     fn open_content<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Readable>>> {
         Box::pin(async move {
             let places = self.inner.places(storage_path)?;
-            let file = read(move || File::open(&places.content)).await?;
-            Ok(Box::new(LocalContent::new(file)) as Box<dyn Readable>)
+            let file = match open_cached(&places.content, OFlags::RDONLY) {
+                Some(file) => file,
+                None => read(move || File::open(&places.content)).await?,
+            };
+            Ok(Box::new(LocalContent::new(file, self.inner.buffers.clone())) as Box<dyn Readable>)
+        })
+    }
+
+    fn stamp(&self, storage_path: &str) -> Option<Stamp> {
+        let places = self.inner.places(storage_path).ok()?;
+        Stamp::of(&open_cached(&places.attributes, OFlags::PATH)?).ok()
+    }
+
+    fn stamped_attributes<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<Option<(Stamp, Vec<u8>)>>> {
+        Box::pin(async move {
+            let places = self.inner.places(storage_path)?;
+            read(move || {
+                let mut file = match File::open(&places.attributes) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    opened => opened?,
+                };
+                let stamp = Stamp::of(&file)?;
+                let mut bytes = Vec::new();
+                file.read_to_end(&mut bytes)?;
+                Ok(Some((stamp, bytes)))
+            })
+            .await
         })
     }
 
@@ -345,20 +377,26 @@ struct Places {
 }
 
 impl Inner {
-    /// Gives a spooled file its place, content first, attributes last.
-    async fn publish(self: &Arc<Self>, transaction: Uuid, storage_path: &str, attributes: Vec<u8>) -> io::Result<()> {
+    /// Flushes spooled content and its attributes and gives both their places, content first, attributes last.
+    async fn publish(
+        self: &Arc<Self>,
+        transaction: Uuid,
+        content: File,
+        storage_path: &str,
+        attributes: Vec<u8>,
+    ) -> io::Result<()> {
         let (inner, places) = (Arc::clone(self), self.places(storage_path)?);
         self.threads
             .run(move || {
                 let temporary = inner.temporary_attributes(transaction);
-                durable::write_new(&temporary, &attributes)?;
+                durable::write_new_beside(&temporary, &attributes, &content)?;
                 let _stays = inner.folders.read().unwrap_or_else(PoisonError::into_inner);
                 inner.make_durable(&places.folder)?;
                 inner.fence.check()?;
                 durable::rename(&inner.temporary(transaction), &places.content)?;
                 inner.fence.check()?;
                 durable::rename(&temporary, &places.attributes)?;
-                durable::sync_parent(&places.content)
+                inner.flushes.sync(&inner.root.join(&places.folder))
             })
             .await
     }

@@ -19,7 +19,10 @@ use crate::durable;
 use crate::store::{Spool, Spooled, hex};
 
 /// Bytes handed to the disk at once. While one such buffer is written the next one fills, so an upload takes two.
-const BUFFER_BYTES: usize = 256 * 1024;
+const BUFFER_BYTES: usize = 128 * 1024;
+
+/// How much is written before the disk is set to work on it. Small files are left to the flush.
+const WRITEBACK_BYTES: u64 = 8 << 20;
 
 /// A temporary file that fills.
 pub(super) struct LocalSpool {
@@ -33,7 +36,8 @@ pub(super) struct LocalSpool {
 enum State {
     New(PathBuf),
     Busy(Option<JoinHandle<io::Result<Sink>>>),
-    /// Sealed, abandoned, or refused.
+    Sealed(File),
+    /// Published, abandoned, or refused.
     Ended,
 }
 
@@ -41,6 +45,9 @@ struct Sink {
     file: File,
     hasher: Sha256,
     spare: Vec<u8>,
+    written: u64,
+    /// How much of that the disk was asked to begin with.
+    begun: u64,
 }
 
 impl Sink {
@@ -50,12 +57,20 @@ impl Sink {
             file,
             hasher: Sha256::new(),
             spare: Vec::new(),
+            written: 0,
+            begun: 0,
         })
     }
 
     fn put(mut self, mut buffer: Vec<u8>) -> io::Result<Self> {
         self.file.write_all(&buffer)?;
         self.hasher.update(&buffer);
+        self.written += buffer.len() as u64;
+        let waiting = self.written - self.begun;
+        if waiting >= WRITEBACK_BYTES {
+            durable::begin_writeback(&self.file, self.begun, waiting);
+            self.begun = self.written;
+        }
         buffer.clear();
         self.spare = buffer;
         Ok(self)
@@ -88,32 +103,31 @@ impl LocalSpool {
                 let buffer = mem::replace(&mut self.buffer, mem::take(&mut sink.spare));
                 self.inner.threads.spawn(move || sink.put(buffer))
             }
-            State::Ended => return Err(ended_before()),
+            State::Sealed(_) | State::Ended => return Err(ended_before()),
         };
         self.state = State::Busy(job);
         Ok(())
     }
 
-    /// Writes the rest and flushes.
+    /// Writes the rest. It is flushed with the attributes.
     async fn finish(&mut self) -> io::Result<Spooled> {
         let rest = mem::take(&mut self.buffer);
         let (size, state) = (self.size, mem::replace(&mut self.state, State::Ended));
-        let seal = move |sink: Sink| {
-            let sink = sink.put(rest)?;
-            durable::sync_file(&sink.file)?;
-            Ok(Spooled {
-                size,
-                checksum: hex(&sink.hasher.finalize()),
-            })
-        };
-        match state {
+        let seal = move |sink: Sink| sink.put(rest);
+        let sealing = match state {
             State::New(path) => self.inner.threads.run(move || seal(Sink::create(path)?)).await,
             State::Busy(mut job) => {
                 let sink = finished(&mut job).await?;
                 self.inner.threads.run(move || seal(sink)).await
             }
-            State::Ended => Err(ended_before()),
-        }
+            State::Sealed(_) | State::Ended => Err(ended_before()),
+        };
+        let sink = sealing?;
+        self.state = State::Sealed(sink.file);
+        Ok(Spooled {
+            size,
+            checksum: hex(&sink.hasher.finalize()),
+        })
     }
 }
 
@@ -127,7 +141,7 @@ impl Spool for LocalSpool {
     }
 
     fn write(&mut self, chunk: Bytes) -> BoxFuture<'_, io::Result<()>> {
-        if matches!(self.state, State::Ended) {
+        if matches!(self.state, State::Sealed(_) | State::Ended) {
             return Box::pin(ready(Err(ended_before())));
         }
         self.size += chunk.len() as u64;
@@ -149,7 +163,14 @@ impl Spool for LocalSpool {
     }
 
     fn publish<'a>(&'a mut self, storage_path: &'a str, attributes: Vec<u8>) -> BoxFuture<'a, io::Result<()>> {
-        Box::pin(self.inner.publish(self.transaction, storage_path, attributes))
+        Box::pin(async move {
+            let State::Sealed(content) = mem::replace(&mut self.state, State::Ended) else {
+                return Err(ended_before());
+            };
+            self.inner
+                .publish(self.transaction, content, storage_path, attributes)
+                .await
+        })
     }
 
     fn abandon(mut self: Box<Self>) -> BoxFuture<'static, io::Result<()>> {
