@@ -43,7 +43,7 @@ pub const SERVICES: &[Needed] = &[
 ];
 
 /// What tests of ours call.
-pub const TESTS: &[Needed] = &[("/usr/bin/strace", "strace")];
+pub const TESTS: &[Needed] = &[("/usr/bin/strace", "strace"), ("/usr/sbin/mkfs.ext4", "e2fsprogs")];
 
 /// While this file says 101, Debian's packages start no service when they are installed.
 const POLICY: &str = "/usr/sbin/policy-rc.d";

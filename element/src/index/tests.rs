@@ -548,3 +548,13 @@ fn prefix_is_checked() {
         assert!(bad.parse::<TablePrefix>().is_err(), "{bad}");
     }
 }
+
+#[tokio::test]
+async fn slow_statement_is_waited_for_while_the_server_lives() {
+    let database = TestDatabase::postgres().await;
+    let index = database.migrated().await;
+    let slow = super::sql::Statement::new("SELECT '7' FROM pg_sleep(2)", Vec::new());
+    assert_eq!(index.backend.fetch(&slow).await.unwrap(), ["7"]);
+    index.close().await;
+    database.drop().await;
+}
