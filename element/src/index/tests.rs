@@ -2,6 +2,7 @@
 
 mod lease;
 mod search;
+mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -547,14 +548,4 @@ fn prefix_is_checked() {
     for bad in ["", "1a_", "A_", "a-b", "a;drop", "a\"", &"a".repeat(41)] {
         assert!(bad.parse::<TablePrefix>().is_err(), "{bad}");
     }
-}
-
-#[tokio::test]
-async fn slow_statement_is_waited_for_while_the_server_lives() {
-    let database = TestDatabase::postgres().await;
-    let index = database.migrated().await;
-    let slow = super::sql::Statement::new("SELECT '7' FROM pg_sleep(2)", Vec::new());
-    assert_eq!(index.backend.fetch(&slow).await.unwrap(), ["7"]);
-    index.close().await;
-    database.drop().await;
 }
