@@ -3,6 +3,7 @@
 //! What was acknowledged stays readable at once and after a restart; what hit the failure is not acknowledged when a flush failed;
 //! writes come back by themselves, but for a flush that failed: after that nothing is written until a restart.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -139,12 +140,18 @@ async fn reads_go_on(api: &Api, ledger: &Ledger, findings: &mut Findings) -> Res
 
 /// Whether writes may go on depends on what failed.
 async fn writes(api: &Api, failure: Failure, strike: &Strike, ledger: &Ledger, findings: &mut Findings) -> Result<()> {
-    let is_own_flush = strike.call.kind == Kind::Sync && !strike.call.path.to_string_lossy().contains("element.db");
+    let is_own_flush = strike.call.kind == Kind::Sync && !is_of_sqlite(&strike.call.path);
     if is_own_flush && acknowledged_next(strike, ledger) {
         findings.add("ACKNOWLEDGED although a flush had failed");
     }
     if is_own_flush && failure == Failure::Error(Errno::EIO) {
-        let reply = api.create("after a failed flush", b"x".to_vec(), None).await;
+        let content = b"refused".to_vec();
+        let intent = Intent::Create {
+            name: "refused".to_owned(),
+            checksum: checksum(&content),
+        };
+        ledger.note(Mark::Begun(intent));
+        let reply = api.create("refused", content, None).await;
         if reply.status() != Some(503) {
             findings.add(format!(
                 "a write after a failed flush answers {:?}, not 503",
@@ -161,6 +168,11 @@ async fn writes(api: &Api, failure: Failure, strike: &Strike, ledger: &Ledger, f
         findings.add(format!("{error:#}"));
         Ok(())
     })
+}
+
+/// SQLite flushes its files, and the folder they are in when it has made one. What it holds is not the truth about any file.
+fn is_of_sqlite(path: &Path) -> bool {
+    path.ends_with(".artstore") || path.to_string_lossy().contains("/.artstore/element.db")
 }
 
 /// Waits until a file is stored.

@@ -202,7 +202,9 @@ impl Expectations {
                     file.presence = Presence::May;
                 }
             }
-            Intent::Mode(mode) => self.modes.push(*mode),
+            // Before the first answer nothing is known of the mode it would come from.
+            Intent::Mode(mode) if !self.modes.is_empty() => self.modes.push(*mode),
+            Intent::Mode(_) => {}
         }
     }
 
@@ -266,6 +268,16 @@ mod tests {
         let marks = [create("a"), Mark::Ended(Outcome::Done(Some(file(1)))), patch];
         let expected = &Expectations::of(&marks).files["a"];
         assert!(expected.allows(&file(1)) && expected.allows(&file(2)) && !expected.allows(&file(3)));
+    }
+
+    #[test]
+    fn mode_is_the_last_acknowledged_or_the_one_asked_for_since() {
+        let asked = |mode| Mark::Begun(Intent::Mode(mode));
+        let mut marks = vec![asked(Mode::Ro)];
+        assert_eq!(Expectations::of(&marks).modes, []);
+        marks.push(Mark::Ended(Outcome::Done(None)));
+        marks.push(asked(Mode::Rw));
+        assert_eq!(Expectations::of(&marks).modes, [Mode::Ro, Mode::Rw]);
     }
 
     #[test]
