@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-api coverage bench check crds openapi images cluster-up cluster-down fmt toolchain deny
+.PHONY: help demo test test-api test-crash coverage bench check crds openapi images cluster-up cluster-down fmt toolchain deny
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/artstore-operator
 KEY := $(shell cat rust-toolchain.toml Cargo.lock | sha256sum | cut -c1-16)
@@ -23,12 +23,15 @@ EXAMPLES ?= 200
 # Some experiments only, and a quick look instead of a measurement.
 ONLY ?=
 QUICK ?=
+# Arguments of the crash harness, such as --parts kill,power --points 100 --seed 7; --help lists them.
+CRASH ?=
 
 help: ## Lists the targets, the variables they take, and how to test one crate
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  FILES=DIR                  for demo: the files to upload; else documents and pictures of this machine'
 	@echo '  EXAMPLES=N                 for test-api: cases of each call; else $(EXAMPLES)'
+	@echo '  CRASH="--seed 7 ..."       for test-crash: parts, points, states, seconds, seed; --help lists them'
 	@echo '  ARTSTORE_KUBECONFIG=FILE   a cluster to use instead of the local one'
 	@echo '  CARGO_TARGET_DIR=DIR       where cargo builds; else $(CARGO_TARGET_DIR)'
 	@echo
@@ -69,6 +72,11 @@ test-api: toolchain ## The element's API by its description (schemathesis), long
 
 bench: toolchain ## Measures the element beside nginx, disk and PostgreSQL (ONLY=E1,E3 QUICK=yes); results in target/bench
 	@$(CLUSTER) bench -- $(if $(ONLY),--only "$(ONLY)") $(if $(QUICK),--quick)
+
+test-crash: toolchain ## Kills, faults and power cuts against the element: nothing acknowledged may be lost
+	@$(CLUSTER) packages
+	@cargo build --quiet --package artstore-element --package e2e --bins --example crash
+	@$(CLUSTER) services -- $(CARGO_TARGET_DIR)/debug/examples/crash $(CRASH)
 
 check: toolchain deny ## Format, lints, licences, documentation, generated files
 	cargo fmt --all -- --check

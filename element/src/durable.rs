@@ -80,12 +80,21 @@ pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Replaces the file at `path` as a whole: readers and power cuts see the old content or the new, never a part.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let temporary = PathBuf::from(temporary);
+    let temporary = replacement(path);
     write_new(&temporary, bytes)?;
     rename(&temporary, path)?;
     sync_parent(path)
+}
+
+/// Removes what a [`replace`] that was cut short left beside `path`. Not while another one is under way.
+pub fn clear_replacement(path: &Path) -> io::Result<()> {
+    remove(&replacement(path)).map(drop)
+}
+
+fn replacement(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    PathBuf::from(name)
 }
 
 /// Removes a file; answers whether it was there. The removal is durable only after [`sync_folder`].
@@ -122,12 +131,24 @@ pub fn create_folders(root: &Path, relative: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Creates `folder` and whatever leads to it.
+pub fn create_all(folder: &Path) -> io::Result<()> {
+    let stands = folder.ancestors().find(|part| part.is_dir()).unwrap_or(Path::new(""));
+    let missing = folder.strip_prefix(stands).unwrap_or(Path::new(""));
+    let stands = if stands.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        stands
+    };
+    create_folders(stands, missing)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::{create_folders, remove, replace};
+    use super::{clear_replacement, create_all, create_folders, remove, replace};
 
     #[test]
     fn replace_leaves_the_new_content_and_no_temporary_file() {
@@ -145,6 +166,27 @@ mod tests {
         create_folders(folder.path(), Path::new("2026/11/22/09")).unwrap();
         create_folders(folder.path(), Path::new("2026/11/22/09")).unwrap();
         assert!(folder.path().join("2026/11/22/09").is_dir());
+    }
+
+    #[test]
+    fn create_all_makes_what_is_missing_and_may_be_repeated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/c");
+        create_all(&path).unwrap();
+        create_all(&path).unwrap();
+        assert!(path.is_dir());
+    }
+
+    #[test]
+    fn clear_replacement_removes_what_a_crash_left_and_not_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("mode.json");
+        replace(&path, b"one").unwrap();
+        fs::write(folder.path().join("mode.json.new"), b"tw").unwrap();
+        clear_replacement(&path).unwrap();
+        clear_replacement(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

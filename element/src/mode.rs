@@ -192,6 +192,14 @@ impl Modes {
         Ok(next)
     }
 
+    /// Removes what a change left that a crash cut short. Blocks on the disk.
+    pub(crate) fn clear_residue(&self) {
+        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = durable::clear_replacement(&self.path) {
+            tracing::warn!(%error, path = ?self.path, "failed to remove what an unfinished mode change left");
+        }
+    }
+
     /// Takes over what the mode file asks for, if it asks for something new. Blocks on the disk.
     pub(crate) fn look_at_file(&self) {
         let Some(path) = &self.file else { return };

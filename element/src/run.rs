@@ -1,7 +1,6 @@
 //! Running the commands: what happens in which order. `serve` answers from the first moment, is ready once the database was
 //! reached and the log recovered, and on SIGTERM finishes what it has begun.
 
-use std::fs;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -32,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::mode::{self, Modes};
 use crate::state::{About, App, Opened};
 use crate::token::Claims;
-use crate::{dev, discovery, http, telemetry};
+use crate::{dev, discovery, durable, http, telemetry};
 
 /// How long to wait before the database is tried again: at first, and at the most.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -137,7 +136,7 @@ impl Startup {
             return;
         };
         // The storage folder is ours from here on, and the mode kept in it.
-        mode::file::look(self.app.modes()).await;
+        mode::file::take_over(self.app.modes()).await;
         let maintenance = Maintenance::new(
             opened.files.clone(),
             Arc::clone(self.app.modes()),
@@ -226,7 +225,7 @@ fn raise_file_limit() {
 }
 
 fn create(own_folder: &Path) -> Result<()> {
-    fs::create_dir_all(own_folder).with_context(|| {
+    durable::create_all(own_folder).with_context(|| {
         format!("failed to create {own_folder:?}; is STORAGE_LOCAL_BASE_PATH a folder this user may write?")
     })
 }

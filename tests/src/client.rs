@@ -47,12 +47,17 @@ pub struct Problem {
 
 /// Signs a token that opens all elements with the key's public half.
 pub fn token(private_key: &str) -> Result<String> {
+    token_of(private_key, "operator")
+}
+
+/// The same, for a role.
+pub fn token_of(private_key: &str, role: &str) -> Result<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let claims = json!({
         "sub": "local",
         "preferred_username": "local",
         "name": "Local User",
-        "role": "operator",
+        "role": role,
         "iat": now,
         "exp": now + TOKEN_LIFE,
     });

@@ -43,7 +43,7 @@ pub const SERVICES: &[Needed] = &[
 ];
 
 /// What tests of ours call.
-pub const TESTS: &[Needed] = &[("/usr/bin/strace", "strace")];
+pub const TESTS: &[Needed] = &[("/usr/bin/strace", "strace"), ("/usr/sbin/mkfs.ext4", "e2fsprogs")];
 
 /// What `cluster bench` measures against and with.
 pub const BENCH: &[Needed] = &[

@@ -1,13 +1,18 @@
 //! Saying what happens and how long it took. The only module that prints.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
 /// How often a long step says that it is still running.
 const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// How often a bar moves, and how long it is.
+const MOVE: Duration = Duration::from_millis(200);
+const BAR: usize = 30;
 
 /// Runs `work`, prints its name and its seconds, and every `HEARTBEAT` that it still runs.
 pub fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
@@ -32,6 +37,56 @@ pub fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         Err(_) => say(&format!("{seconds:7.1} s  {name}: FAILED")),
     }
     result.with_context(|| format!("failed to {name}"))
+}
+
+/// How far a long work has come: a bar that moves on a terminal, a line now and then elsewhere.
+#[derive(Debug)]
+pub struct Progress {
+    name: String,
+    all: usize,
+    started: Instant,
+    done: Mutex<(usize, Instant)>,
+}
+
+impl Progress {
+    /// Nothing of `all` is done yet.
+    pub fn start(name: &str, all: usize) -> Self {
+        let started = Instant::now();
+        Self {
+            name: name.to_owned(),
+            all,
+            started,
+            done: Mutex::new((0, started)),
+        }
+    }
+
+    /// One more is done.
+    pub fn advance(&self) {
+        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        done.0 += 1;
+        let moves = std::io::stderr().is_terminal();
+        let pause = if moves { MOVE } else { HEARTBEAT };
+        if done.1.elapsed() < pause {
+            return;
+        }
+        done.1 = Instant::now();
+        let filled = BAR * done.0 / self.all.max(1);
+        let bar = format!("[{}{}]", "#".repeat(filled), " ".repeat(BAR - filled.min(BAR)));
+        let line = format!("  {bar} {}/{} {}", done.0, self.all, self.name);
+        if moves {
+            // A closed stream stops nothing.
+            let mut output = std::io::stderr().lock();
+            let _closed = write!(output, "{line}\r").and_then(|()| output.flush());
+        } else {
+            say(&line);
+        }
+    }
+
+    /// All is done.
+    pub fn finish(&self) {
+        let seconds = self.started.elapsed().as_secs_f64();
+        say(&format!("{seconds:7.1} s  {}: {}", self.name, self.all));
+    }
 }
 
 /// Prints one line of progress at once. Progress goes to standard error, so that results can be used by programs. A closed

@@ -1,8 +1,8 @@
 //! The PostgreSQL backend: a pool, transactions and rows. What the statements say is `sql`'s.
 
 mod create;
+mod pulse;
 
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,22 +10,19 @@ use futures::future::BoxFuture;
 use secrecy::ExposeSecret;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Connection as _, Executor as _, PgConnection};
-use tokio::time::timeout;
 
 pub use self::create::create_database;
+use self::pulse::Pulse;
 use super::migrate::{MigrationStatus, Step};
 use super::sql::{Parameter, Statement};
 use super::{Backend, IndexError};
 use crate::config::DatabaseConfig;
 
-/// Writes and searches give up within a second when the server is away, this leaves a tenth for the rest.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_millis(900);
-
 /// A connection unused for longer is tried before it is used: the server may have gone meanwhile.
 const IDLE_BEFORE_PING: Duration = Duration::from_secs(1);
 
-/// A server that says nothing for so long while it has work of ours is given up. Rebuilds send their rows in batches, so no
-/// statement is meant to take longer.
+/// Work that the server has not ended by then is given up, whatever else the server does. Rebuilds send their rows in batches, so
+/// no statement is meant to take longer.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// The one writer, and a migration or rebuild beside it.
@@ -35,6 +32,7 @@ const WRITE_CONNECTIONS: u32 = 2;
 pub(super) struct Postgres {
     reads: PgPool,
     writes: PgPool,
+    pulse: Pulse,
 }
 
 impl Postgres {
@@ -43,7 +41,8 @@ impl Postgres {
         let reads = pool_size.saturating_sub(WRITE_CONNECTIONS).max(1);
         Ok(Self {
             reads: pool(reads, options.clone()),
-            writes: pool(WRITE_CONNECTIONS, options),
+            writes: pool(WRITE_CONNECTIONS, options.clone()),
+            pulse: Pulse::new(options),
         })
     }
 }
@@ -81,7 +80,7 @@ fn connect_options(config: &DatabaseConfig) -> Result<(PgConnectOptions, u32), s
 fn pool(connections: u32, options: PgConnectOptions) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .acquire_timeout(SILENCE)
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {
             Box::pin(async move {
@@ -94,17 +93,21 @@ fn pool(connections: u32, options: PgConnectOptions) -> PgPool {
         .connect_lazy_with(options)
 }
 
-/// Runs `work` on a connection of `pool`, which is thrown away when the server falls silent or `work` is cancelled midway.
-async fn on_connection<T>(
-    pool: &PgPool,
-    work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
-) -> Result<T, sqlx::Error> {
-    let mut connection = pool.acquire().await?;
-    match timeout(SILENCE, work(&mut connection)).await {
-        Ok(result) => result,
-        Err(elapsed) => {
-            connection.close_on_drop();
-            Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, elapsed)))
+impl Postgres {
+    /// Runs `work` on a connection of `pool`, which is thrown away when `work` is given up midway.
+    async fn on_connection<T>(
+        &self,
+        pool: &PgPool,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+    ) -> Result<T, sqlx::Error> {
+        let patience = self.pulse.patience()?;
+        let mut connection = patience.wait(pool.acquire()).await??;
+        match patience.wait(work(&mut connection)).await {
+            Ok(result) => result,
+            Err(silent) => {
+                connection.close_on_drop();
+                Err(silent)
+            }
         }
     }
 }
@@ -126,7 +129,7 @@ async fn transact(connection: &mut PgConnection, statements: &[Statement]) -> Re
 
 impl Backend for Postgres {
     fn transact<'a>(&'a self, statements: &'a [Statement]) -> BoxFuture<'a, Result<(), sqlx::Error>> {
-        Box::pin(on_connection(&self.writes, async move |connection| {
+        Box::pin(self.on_connection(&self.writes, async move |connection| {
             transact(connection, statements).await
         }))
     }
@@ -134,14 +137,15 @@ impl Backend for Postgres {
     fn fetch<'a>(&'a self, statement: &'a Statement) -> BoxFuture<'a, Result<Vec<String>, sqlx::Error>> {
         Box::pin(async move {
             let fetch = async move |connection: &mut PgConnection| connection.fetch_all(bound(statement)).await;
-            let rows = on_connection(&self.reads, fetch).await?;
+            let rows = self.on_connection(&self.reads, fetch).await?;
             rows.iter().map(|row| sqlx::Row::try_get(row, 0)).collect()
         })
     }
 
     fn migrate<'a>(&'a self, step: Step<'a>) -> BoxFuture<'a, Result<MigrationStatus, IndexError>> {
         Box::pin(async move {
-            let mut connection = self.writes.acquire().await?.detach();
+            let acquired = self.pulse.patience()?.wait(self.writes.acquire()).await??;
+            let mut connection = acquired.detach();
             let result = step.run(&mut connection).await;
             connection.close().await?;
             result.map_err(|error| match error {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Connection as _, Executor as _};
+use sqlx::{Connection as _, Executor as _, SqliteConnection};
 
 use super::migrate::{MigrationStatus, Step};
 use super::sql::{Parameter, Statement};
@@ -51,22 +51,32 @@ impl Sqlite {
     }
 }
 
+async fn transact(connection: &mut SqliteConnection, statements: &[Statement]) -> Result<(), sqlx::Error> {
+    // IMMEDIATE takes the write lock first, so that two writers wait for each other instead of failing midway.
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    for statement in statements {
+        let done = if statement.parameters.is_empty() {
+            transaction.execute(sqlx::raw_sql(statement.text())).await?
+        } else {
+            transaction.execute(bound(statement)).await?
+        };
+        if !statement.is_satisfied_by(done.rows_affected()) {
+            return Err(sqlx::Error::RowNotFound);
+        }
+    }
+    transaction.commit().await
+}
+
 impl Backend for Sqlite {
     fn transact<'a>(&'a self, statements: &'a [Statement]) -> BoxFuture<'a, Result<(), sqlx::Error>> {
         Box::pin(async move {
-            // IMMEDIATE takes the write lock first, so that two writers wait for each other instead of failing midway.
-            let mut transaction = self.writes.begin_with("BEGIN IMMEDIATE").await?;
-            for statement in statements {
-                let done = if statement.parameters.is_empty() {
-                    transaction.execute(sqlx::raw_sql(statement.text())).await?
-                } else {
-                    transaction.execute(bound(statement)).await?
-                };
-                if !statement.is_satisfied_by(done.rows_affected()) {
-                    return Err(sqlx::Error::RowNotFound);
-                }
+            let mut connection = self.writes.acquire().await?;
+            let result = transact(&mut connection, statements).await;
+            if result.is_err() {
+                // SQLite ends a transaction by itself when the volume is full or fails, and the pool believes that it goes on.
+                connection.close_on_drop();
             }
-            transaction.commit().await
+            result
         })
     }
 

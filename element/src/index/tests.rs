@@ -2,6 +2,7 @@
 
 mod lease;
 mod search;
+mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -60,10 +60,23 @@ pub(crate) async fn follow(modes: Arc<Modes>, stopping: CancellationToken) {
     }
 }
 
-/// Looks at the mode file, off the threads that serve requests.
-pub(crate) async fn look(modes: &Arc<Modes>) {
+/// Takes over the modes of a folder that is this server's alone from here on.
+pub(crate) async fn take_over(modes: &Arc<Modes>) {
+    aside(modes, |modes| {
+        modes.clear_residue();
+        modes.look_at_file();
+    })
+    .await;
+}
+
+async fn look(modes: &Arc<Modes>) {
+    aside(modes, Modes::look_at_file).await;
+}
+
+/// Off the threads that serve requests.
+async fn aside(modes: &Arc<Modes>, job: impl FnOnce(&Modes) + Send + 'static) {
     let modes = Arc::clone(modes);
-    if let Err(error) = spawn_blocking(move || modes.look_at_file()).await {
+    if let Err(error) = spawn_blocking(move || job(&modes)).await {
         tracing::error!(%error, "looking at the mode file failed");
     }
 }

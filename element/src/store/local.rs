@@ -73,7 +73,7 @@ impl LocalStore {
         let threads = WriterThreads::start().map_err(|error| OpenStoreError::Folder(folder.clone(), error))?;
         let lock = threads
             .run(move || {
-                create_root(&root)?;
+                durable::create_all(&root)?;
                 durable::create_folders(&root, Path::new(TEMPORARY))?;
                 let lock = File::options()
                     .write(true)
@@ -350,18 +350,6 @@ fn leftovers(folder: &Path) -> io::Result<Vec<Leftover>> {
         });
     }
     Ok(left)
-}
-
-/// Makes the storage folder and whatever leads to it, durably.
-fn create_root(root: &Path) -> io::Result<()> {
-    let stands = root.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new(""));
-    let missing = root.strip_prefix(stands).unwrap_or(Path::new(""));
-    let stands = if stands.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        stands
-    };
-    durable::create_folders(stands, missing)
 }
 
 /// Runs a read off the async threads, apart from the writers'.

@@ -1,4 +1,4 @@
-//! A wire between an element and a server it needs, to be cut and mended.
+//! A wire between an element and a server it needs, to be cut, silenced and mended.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,9 +7,18 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Whole,
+    /// Connections are closed.
+    Cut,
+    /// Connections stand and carry nothing; they are closed when this ends.
+    Silent,
+}
+
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
-    whole: Arc<watch::Sender<bool>>,
+    state: Arc<watch::Sender<State>>,
 }
 
 impl Proxy {
@@ -17,37 +26,43 @@ impl Proxy {
     pub(crate) async fn to(target: String, whole: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (sender, receiver) = watch::channel(whole);
+        let (sender, receiver) = watch::channel(if whole { State::Whole } else { State::Cut });
         tokio::spawn(async move {
-            while let Ok((near, _)) = listener.accept().await {
-                let (target, mut whole) = (target.clone(), receiver.clone());
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (target, mut state) = (target.clone(), receiver.clone());
                 tokio::spawn(async move {
-                    if *whole.borrow_and_update() {
+                    if *state.borrow() == State::Whole {
                         tokio::select! {
-                            () = pass(near, &target) => {}
-                            _ = whole.wait_for(|whole| !whole) => {}
+                            () = pass(&mut near, &target) => return,
+                            _ = state.wait_for(|state| *state != State::Whole) => {}
                         }
                     }
+                    let _ = state.wait_for(|state| *state != State::Silent).await;
+                    drop(near);
                 });
             }
         });
         Self {
             address,
-            whole: Arc::new(sender),
+            state: Arc::new(sender),
         }
     }
 
     pub(crate) fn cut(&self) {
-        self.whole.send_replace(false);
+        self.state.send_replace(State::Cut);
+    }
+
+    pub(crate) fn silence(&self) {
+        self.state.send_replace(State::Silent);
     }
 
     pub(crate) fn mend(&self) {
-        self.whole.send_replace(true);
+        self.state.send_replace(State::Whole);
     }
 }
 
-async fn pass(mut near: TcpStream, target: &str) {
+async fn pass(near: &mut TcpStream, target: &str) {
     if let Ok(mut far) = TcpStream::connect(target).await {
-        let _ = copy_bidirectional(&mut near, &mut far).await;
+        let _ = copy_bidirectional(near, &mut far).await;
     }
 }

@@ -1,0 +1,320 @@
+//! One process under ptrace: every call of any of its threads that changes a file or sends something is counted, in one order.
+//!
+//! At a chosen call the process can be killed, or the call fail, before it happens; or all calls are recorded. strace counts per
+//! thread and per kind of call, so that with it many moments cannot be named; `kill` uses both. x86-64 only.
+
+mod call;
+mod process;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, anyhow, bail};
+use nix::errno::Errno;
+use nix::libc::{self, user_regs_struct};
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+pub use self::call::{Call, Kind};
+use self::process::Process;
+use super::power::Journal;
+use super::site::Launch;
+
+/// What to do with the calls.
+#[derive(Clone, Debug)]
+pub enum Plan {
+    /// Count them.
+    Count,
+    /// Kill the process when it is about to make this one, counted from 1.
+    KillAt(usize),
+    /// Let this one fail, or the next that can.
+    FailAt(usize, Failure),
+    /// Write all of them down.
+    Record(Arc<Journal>),
+}
+
+/// How a call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It does nothing and answers this.
+    Error(Errno),
+    /// A write takes only half of what it is given.
+    Short,
+}
+
+impl Failure {
+    /// Whether a file system could do this to such a call.
+    pub const fn suits(self, call: &Call) -> bool {
+        match (self, call.kind) {
+            (_, Kind::Send) => false,
+            (Self::Short, kind) => matches!(kind, Kind::Write) && call.length > 1,
+            // A removal needs no room.
+            (Self::Error(Errno::ENOSPC), kind) => !matches!(kind, Kind::Unlink),
+            (Self::Error(_), _) => true,
+        }
+    }
+}
+
+/// The call at which something was done to the process.
+#[derive(Clone, Debug)]
+pub struct Strike {
+    /// The call.
+    pub call: Call,
+    /// What [`Control::moment`] was then.
+    pub moment: usize,
+}
+
+/// Shared with whoever started the process.
+#[derive(Debug, Default)]
+pub struct Control {
+    armed: AtomicBool,
+    ended: AtomicBool,
+    /// Set by the driver of the process: how far it has come.
+    pub moment: AtomicUsize,
+    calls: Mutex<Vec<Call>>,
+    strike: Mutex<Option<Strike>>,
+}
+
+impl Control {
+    /// From now on calls count.
+    pub fn arm(&self) {
+        self.armed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the process is gone.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// The calls counted so far.
+    pub fn calls(&self) -> MutexGuard<'_, Vec<Call>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was done to the process, if anything was.
+    pub fn strike(&self) -> Option<Strike> {
+        self.strike.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn struck(&self, call: Call) {
+        let moment = self.moment.load(Ordering::SeqCst);
+        *self.strike.lock().unwrap_or_else(PoisonError::into_inner) = Some(Strike { call, moment });
+    }
+}
+
+/// A process that is traced until it ends.
+#[derive(Debug)]
+pub struct Traced {
+    /// Its id.
+    pub pid: i32,
+    /// What it does and what is done to it.
+    pub control: Arc<Control>,
+    thread: JoinHandle<Result<()>>,
+}
+
+impl Traced {
+    /// Starts a program, whose calls on files below `root` and on sockets are looked at.
+    pub fn start(launch: Launch, root: PathBuf, plan: Plan, armed: bool) -> Result<Self> {
+        let control = Arc::new(Control::default());
+        control.armed.store(armed, Ordering::SeqCst);
+        let (sender, started) = mpsc::channel();
+        let shared = Arc::clone(&control);
+        // Everything about a traced process must be done by the one thread that traces it.
+        let thread = std::thread::spawn(move || {
+            let result = trace(&launch, root, plan, &shared, &sender);
+            shared.ended.store(true, Ordering::SeqCst);
+            result
+        });
+        match started.recv() {
+            Ok(pid) => Ok(Self { pid, control, thread }),
+            Err(_) => match join(thread) {
+                Err(error) => Err(error.context("failed to start a traced process")),
+                Ok(()) => bail!("the traced process ended before it began"),
+            },
+        }
+    }
+
+    /// Waits for its end.
+    pub fn wait(self) -> Result<()> {
+        join(self.thread)
+    }
+}
+
+fn join(thread: JoinHandle<Result<()>>) -> Result<()> {
+    thread.join().map_err(|_| anyhow!("the tracing thread panicked"))?
+}
+
+fn trace(launch: &Launch, root: PathBuf, plan: Plan, control: &Control, started: &Sender<i32>) -> Result<()> {
+    // Stopped at first, so that not one call is missed.
+    let child = launch
+        .command(&["/bin/sh", "-c", "kill -STOP $$; exec \"$@\"", "sh"])?
+        .spawn()?;
+    let leader = Pid::from_raw(i32::try_from(child.id())?);
+    waitpid(leader, Some(WaitPidFlag::WUNTRACED | WaitPidFlag::__WNOTHREAD))?;
+    let options = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
+    ptrace::seize(leader, options)?;
+    kill(leader, Signal::SIGCONT)?;
+    started.send(leader.as_raw())?;
+    let process = Process::new(leader.as_raw());
+    let mut tracer = Tracer {
+        leader,
+        process,
+        root,
+        plan,
+        control,
+        inside: HashMap::new(),
+    };
+    tracer.follow()
+}
+
+struct Tracer<'a> {
+    leader: Pid,
+    process: Process,
+    root: PathBuf,
+    plan: Plan,
+    control: &'a Control,
+    /// Threads that are inside a call.
+    inside: HashMap<Pid, Inside>,
+}
+
+/// What is to be done when a call returns.
+enum Inside {
+    Nothing,
+    Fail(Errno),
+    Record(Call, usize),
+}
+
+impl Tracer<'_> {
+    fn follow(&mut self) -> Result<()> {
+        loop {
+            let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
+            match waitpid(None, Some(flags)) {
+                Err(Errno::ECHILD) => return Ok(()),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error).context("failed to wait for a traced thread"),
+                Ok(WaitStatus::PtraceSyscall(thread)) => {
+                    self.at_call(thread)?;
+                    resume(thread, None)?;
+                }
+                Ok(WaitStatus::PtraceEvent(thread, _, _)) => resume(thread, None)?,
+                Ok(WaitStatus::Stopped(thread, signal)) => resume(thread, Some(signal))?,
+                Ok(WaitStatus::Exited(thread, _) | WaitStatus::Signaled(thread, _, _)) => {
+                    self.inside.remove(&thread);
+                }
+                Ok(WaitStatus::Continued(_) | WaitStatus::StillAlive) => {}
+            }
+        }
+    }
+
+    fn at_call(&mut self, thread: Pid) -> Result<()> {
+        let Some(registers) = alive(ptrace::getregs(thread))? else {
+            return Ok(());
+        };
+        match self.inside.remove(&thread) {
+            None => {
+                let inside = self.enter(thread, registers)?;
+                self.inside.insert(thread, inside);
+                Ok(())
+            }
+            Some(inside) => self.leave(thread, registers, inside),
+        }
+    }
+
+    /// A call that has not happened yet.
+    fn enter(&self, thread: Pid, registers: user_regs_struct) -> Result<Inside> {
+        if !self.control.armed.load(Ordering::SeqCst) {
+            return Ok(Inside::Nothing);
+        }
+        let Some(call) = Call::of(&registers, &self.process, &self.root) else {
+            return Ok(Inside::Nothing);
+        };
+        let number = {
+            let mut calls = self.control.calls();
+            calls.push(call.clone());
+            calls.len()
+        };
+        match &self.plan {
+            Plan::Count => Ok(Inside::Nothing),
+            Plan::KillAt(at) if number == *at => {
+                self.control.struck(call);
+                alive(kill(self.leader, Signal::SIGKILL))?;
+                Ok(Inside::Nothing)
+            }
+            Plan::KillAt(_) => Ok(Inside::Nothing),
+            Plan::FailAt(at, failure) if number >= *at && failure.suits(&call) && self.control.strike().is_none() => {
+                self.control.struck(call);
+                fail(thread, registers, *failure)
+            }
+            Plan::FailAt(..) => Ok(Inside::Nothing),
+            Plan::Record(journal) => Ok(Inside::Record(call, journal.len())),
+        }
+    }
+
+    fn leave(&self, thread: Pid, registers: user_regs_struct, inside: Inside) -> Result<()> {
+        let answer = registers.rax.cast_signed();
+        match inside {
+            Inside::Fail(errno) => {
+                let answer = i64::from(-(errno as i32));
+                let changed = user_regs_struct {
+                    rax: answer.cast_unsigned(),
+                    ..registers
+                };
+                alive(ptrace::setregs(thread, changed)).map(drop)
+            }
+            Inside::Record(call, began) if answer >= 0 => {
+                if let Plan::Record(journal) = &self.plan {
+                    call.record(&self.process, answer.cast_unsigned(), began, journal)?;
+                }
+                Ok(())
+            }
+            Inside::Record(..) | Inside::Nothing => Ok(()),
+        }
+    }
+}
+
+fn fail(thread: Pid, registers: user_regs_struct, failure: Failure) -> Result<Inside> {
+    let (changed, inside) = match failure {
+        // Call number -1 does nothing; the answer is put in its place when it returns.
+        Failure::Error(errno) => (
+            user_regs_struct {
+                orig_rax: u64::MAX,
+                ..registers
+            },
+            Inside::Fail(errno),
+        ),
+        Failure::Short => (
+            user_regs_struct {
+                rdx: registers.rdx / 2,
+                ..registers
+            },
+            Inside::Nothing,
+        ),
+    };
+    alive(ptrace::setregs(thread, changed))?;
+    Ok(inside)
+}
+
+fn resume(thread: Pid, signal: Option<Signal>) -> Result<()> {
+    alive(ptrace::syscall(thread, signal)).map(drop)
+}
+
+/// A thread may be killed at any time; then there is nothing left to do to it.
+fn alive<T>(result: nix::Result<T>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Errno::ESRCH) => Ok(None),
+        Err(error) => Err(error).context("failed to control a traced thread"),
+    }
+}
+
+/// The folder in which a relative path begins, when a call names none.
+const HERE: i32 = libc::AT_FDCWD;
+
+#[cfg(test)]
+mod tests;
