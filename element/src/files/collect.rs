@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::inspect::{CareError, Watch};
-use super::{Chain, FileError, Files, RevisionMatch};
+use super::{Chain, FileError, Files};
 use crate::index::IndexError;
 
 /// Expired files fetched at once.
@@ -64,10 +64,7 @@ impl Files {
     async fn expire(&self, row: &FileMetadata, now: Timestamp) -> Result<Outcome, CareError> {
         let (id, path) = (row.file_id, &row.storage_path);
         let deleted = match self.inner.attributes(id, path).await {
-            Ok(file) if has_expired(&file, now) => {
-                let revision = RevisionMatch::OneOf(vec![file.revision]);
-                self.delete(id, Some(revision)).await
-            }
+            Ok(file) if has_expired(&file, now) => self.delete(id, Some(file.revision)).await,
             Ok(_) => return Ok(Outcome::Kept),
             Err(error) => Err(error),
         };
