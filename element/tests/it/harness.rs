@@ -231,7 +231,8 @@ impl Element {
     /// Every file below the storage folder, or object in the bucket, that is a user's.
     pub(crate) fn files_on_disk(&self) -> Vec<PathBuf> {
         if let Some(bucket) = &self.bucket {
-            return bucket.objects().into_iter().map(PathBuf::from).collect();
+            let objects = bucket.objects().into_iter().map(PathBuf::from);
+            return objects.filter(|path| !path.starts_with(".artstore")).collect();
         }
         let mut found = Vec::new();
         collect(&self.root, &mut found);
