@@ -42,7 +42,7 @@ use self::local::LocalStore;
 pub use self::name::{id_in_name, storage_filename, storage_folder};
 pub use self::s3::S3Config;
 use self::s3::S3Store;
-pub use self::stamp::Stamp;
+pub use self::stamp::{Stamp, Stamped};
 use crate::attr::{self, AttrError};
 
 /// Where files are to be kept.
@@ -173,7 +173,7 @@ pub trait Store: Send + Sync {
     }
 
     /// The attributes beside `storage_path` with their stamp, where the store has such a thing.
-    fn stamped_attributes<'a>(&'a self, _storage_path: &'a str) -> BoxFuture<'a, io::Result<Option<(Stamp, Vec<u8>)>>> {
+    fn stamped_attributes<'a>(&'a self, _storage_path: &'a str) -> BoxFuture<'a, io::Result<Option<Stamped>>> {
         Box::pin(ready(Ok(None)))
     }
 

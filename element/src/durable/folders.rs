@@ -70,7 +70,7 @@ impl FolderFlushes {
         }
         drop(folders);
         let result = sync_folder(folder);
-        self.end(folder, &mine, result.as_ref().map(|()| ()).map_err(Failure::from));
+        self.end(folder, &mine, result.as_ref().copied().map_err(Failure::from));
         result
     }
 

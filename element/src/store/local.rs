@@ -27,7 +27,7 @@ use self::content::{LocalContent, open_cached};
 use self::spool::LocalSpool;
 use self::threads::WriterThreads;
 use super::name::storage_folder;
-use super::{Fence, Found, Leftover, Look, OpenStoreError, Parts, Readable, Scan, Space, Spool, Stamp, Store};
+use super::{Fence, Found, Leftover, Look, OpenStoreError, Parts, Readable, Scan, Space, Spool, Stamp, Stamped, Store};
 use crate::durable::FolderFlushes;
 use crate::{attr, durable};
 
@@ -247,7 +247,7 @@ impl Store for LocalStore {
         Stamp::of(&open_cached(&places.attributes, OFlags::PATH)?).ok()
     }
 
-    fn stamped_attributes<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<Option<(Stamp, Vec<u8>)>>> {
+    fn stamped_attributes<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<Option<Stamped>>> {
         Box::pin(async move {
             let places = self.inner.places(storage_path)?;
             read(move || {

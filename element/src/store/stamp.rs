@@ -19,6 +19,9 @@ pub struct Stamp {
     changed: (i64, i64),
 }
 
+/// A file's bytes and the stamp they were read under.
+pub type Stamped = (Stamp, Vec<u8>);
+
 impl Stamp {
     pub(in crate::store) fn of(file: &File) -> io::Result<Self> {
         let metadata: Metadata = file.metadata()?;
