@@ -4,6 +4,8 @@
 
 mod cache;
 mod claims;
+pub(crate) mod issuer;
+mod jwks;
 mod jwt;
 pub(crate) mod keys;
 mod rights;
@@ -15,8 +17,9 @@ use axum::http::{HeaderMap, header};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
+use self::issuer::Issuer;
 use self::jwt::Verifier;
-use self::keys::PublicKey;
+use self::keys::Keys;
 pub(crate) use self::rights::Rights;
 use crate::config::TokenRules;
 
@@ -57,6 +60,8 @@ pub(crate) enum AuthError {
     Foreign,
     #[error("the token is not valid")]
     Invalid,
+    #[error("the keys that tokens are signed with cannot be fetched; try again")]
+    NoKeys,
 }
 
 /// Turns headers into identities.
@@ -66,19 +71,31 @@ pub(crate) struct Authenticator {
 }
 
 impl Authenticator {
-    pub(crate) fn new(keys: Vec<PublicKey>, rules: &TokenRules, admin_token: Option<SecretString>) -> Self {
+    pub(crate) fn new(keys: Keys, rules: &TokenRules, admin_token: Option<SecretString>) -> Self {
         Self {
             verifier: Verifier::new(keys, rules),
             admin_token,
         }
     }
 
-    pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Identity, AuthError> {
+    pub(crate) async fn identify(&self, headers: &HeaderMap) -> Result<Identity, AuthError> {
         let token = bearer(headers)?;
         if self.is_admin_token(token) {
             return Ok(Identity::Operator);
         }
-        self.verifier.verify(token).map(Identity::Caller)
+        self.verifier.verify(token).await.map(Identity::Caller)
+    }
+
+    /// Keeps the keys fresh, for ever; at once done when they are fixed.
+    pub(crate) async fn follow_issuer(&self) {
+        if let Some(issuer) = self.verifier.issuer() {
+            issuer.follow().await;
+        }
+    }
+
+    /// What keeps every token from being checked, if anything.
+    pub(crate) fn trouble(&self) -> Option<&'static str> {
+        self.verifier.issuer().and_then(Issuer::trouble)
     }
 
     fn is_admin_token(&self, token: &str) -> bool {

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::args::{
     ConnectionArgs, DatabaseArgs, ElementArgs, LogArgs, MaintenanceArgs, RedisArgs, ServerArgs, StorageArgs,
-    TokenCheckArgs,
+    TokenCheckArgs, TraceArgs,
 };
 
 /// A storage element: keeps files and their metadata, and serves them over HTTP.
@@ -60,6 +60,8 @@ pub(crate) struct ServeArgs {
     pub(crate) maintenance: MaintenanceArgs,
     #[command(flatten)]
     pub(crate) logs: LogArgs,
+    #[command(flatten)]
+    pub(crate) traces: TraceArgs,
 }
 
 #[derive(Debug, Args)]

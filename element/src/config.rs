@@ -7,36 +7,35 @@ mod database;
 pub(crate) mod environment;
 mod error;
 mod maintenance;
+mod redis;
 mod store;
+mod tokens;
+mod traces;
 pub(crate) mod value;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use element_api::Mode;
 use secrecy::{ExposeSecret, SecretString};
 
-use self::args::{ElementArgs, LogArgs, RedisArgs, ServerArgs, StorageArgs, TokenCheckArgs};
+use self::args::{ElementArgs, LogArgs, ServerArgs, StorageArgs};
 pub(crate) use self::connections::ConnectionConfig;
 pub(crate) use self::database::DatabaseConfig;
 use self::environment::Environment;
 pub(crate) use self::error::ConfigError;
 pub(crate) use self::maintenance::MaintenanceConfig;
-use self::value::{Value, secret};
-use crate::auth::keys::{PublicKey, public_keys};
+pub(crate) use self::redis::RedisConfig;
+pub(crate) use self::tokens::TokenRules;
+pub(crate) use self::traces::TracesConfig;
+use self::value::Value;
+use crate::auth::keys::Keys;
 use crate::cli::ServeArgs;
 use crate::store::StoreConfig;
 
 const DEFAULT_PORT: u16 = 8010;
-const DEFAULT_REDIS_PORT: u16 = 6379;
 const DEFAULT_PRIORITY: i64 = 100;
 const DEFAULT_MAX_FILE_SIZE: u64 = 1 << 30;
-const DEFAULT_LEEWAY: Duration = Duration::from_secs(5);
-const MAX_LEEWAY: Duration = Duration::from_secs(300);
-const DEFAULT_REPORT_INTERVAL: Duration = Duration::from_secs(30);
-/// Below the 90 seconds after which Redis forgets an element.
-const MAX_REPORT_INTERVAL: Duration = Duration::from_secs(60);
 const MIN_ADMIN_TOKEN: usize = 32;
 const MAX_ELEMENT_ID: usize = 63;
 
@@ -48,21 +47,14 @@ pub(crate) struct Config {
     pub(crate) mode_file: Option<PathBuf>,
     pub(crate) admin_token: Option<SecretString>,
     /// The keys tokens may be signed with; none with `--dev`, which brings its own.
-    pub(crate) keys: Option<Vec<PublicKey>>,
+    pub(crate) keys: Option<Keys>,
     pub(crate) tokens: TokenRules,
     pub(crate) element: ElementConfig,
     pub(crate) storage: StorageConfig,
     pub(crate) database: DatabaseConfig,
     pub(crate) redis: Option<RedisConfig>,
     pub(crate) maintenance: MaintenanceConfig,
-}
-
-/// What a token must say besides being signed.
-#[derive(Clone, Debug)]
-pub(crate) struct TokenRules {
-    pub(crate) issuer: Option<String>,
-    pub(crate) audience: Option<String>,
-    pub(crate) leeway: Duration,
+    pub(crate) traces: Option<TracesConfig>,
 }
 
 /// Which element this is and where its files lie.
@@ -81,14 +73,6 @@ pub(crate) struct StorageConfig {
     pub(crate) max_file_size: u64,
     pub(crate) priority: i64,
     pub(crate) endpoint: Option<String>,
-}
-
-/// Where discovery is.
-pub(crate) struct RedisConfig {
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) password: Option<SecretString>,
-    pub(crate) interval: Duration,
 }
 
 /// How logs look.
@@ -118,7 +102,7 @@ impl Config {
             });
         }
         element.check(&database)?;
-        let (keys, tokens) = read_tokens(args.tokens, args.dev)?;
+        let (keys, tokens) = tokens::read(args.tokens, args.dev)?;
         let ServerArgs {
             server_host,
             server_port,
@@ -152,6 +136,7 @@ impl Config {
             storage: StorageConfig::read(args.storage)?,
             redis: RedisConfig::read(args.redis, environment)?,
             maintenance: MaintenanceConfig::read(args.maintenance)?,
+            traces: TracesConfig::read(args.traces)?,
             element,
             database,
         })
@@ -219,45 +204,6 @@ impl StorageConfig {
     }
 }
 
-impl RedisConfig {
-    fn read(args: RedisArgs, environment: &Environment) -> Result<Option<Self>, ConfigError> {
-        let host = Value::new("REDIS_HOST", args.redis_host)?;
-        let redis_port = args.redis_port.filter(|_| !environment.is_service_link("REDIS_PORT"));
-        let port_value = Value::new("REDIS_PORT", redis_port)?;
-        let direct = Value::new("REDIS_PASSWORD", args.redis_password)?;
-        let file = Value::new("REDIS_PASSWORD_FILE", args.redis_password_file)?;
-        for (variable, text) in [("REDIS_CLUSTER", args.redis_cluster), ("REDIS_TLS", args.redis_tls)] {
-            if Value::new(variable, text)?.switch()? == Some(true) {
-                let why = "use a standalone Redis without TLS";
-                return Err(ConfigError::Unsupported {
-                    variable: variable.to_owned(),
-                    why,
-                });
-            }
-        }
-        let interval = Value::new("HEALTH_REPORT_INTERVAL", args.health_report_interval)?
-            .duration(Duration::from_secs(1), MAX_REPORT_INTERVAL)?
-            .unwrap_or(DEFAULT_REPORT_INTERVAL);
-        let Some(host) = host.text() else {
-            return match [&port_value, &direct, &file].into_iter().find(|value| value.is_set()) {
-                Some(value) => Err(ConfigError::Contradiction {
-                    variable: value.variable,
-                    other: "REDIS_HOST",
-                    why: "it means nothing while REDIS_HOST is not set",
-                }),
-                None => Ok(None),
-            };
-        };
-        let port = port(port_value, 1, DEFAULT_REDIS_PORT)?;
-        Ok(Some(Self {
-            host,
-            port,
-            password: secret(direct, file)?,
-            interval,
-        }))
-    }
-}
-
 impl LogConfig {
     pub(crate) fn read(args: LogArgs, default: LogFormat) -> Result<Self, ConfigError> {
         let level = Value::new("LOG_LEVEL", args.log_level)?
@@ -280,41 +226,6 @@ impl LogConfig {
 /// A port between `low` and 65535.
 fn port(value: Value, low: u16, default: u16) -> Result<u16, ConfigError> {
     Ok(value.number(low, u16::MAX)?.unwrap_or(default))
-}
-
-fn read_tokens(args: TokenCheckArgs, dev: bool) -> Result<(Option<Vec<PublicKey>>, TokenRules), ConfigError> {
-    const VARIABLE: &str = "JWT_PUBLIC_KEY_PATH";
-    let path = Value::new(VARIABLE, args.jwt_public_key_path)?;
-    let keys = match (path.file()?, dev) {
-        (None, true) => None,
-        (Some(_), true) => {
-            let why = "--dev brings a key pair of its own";
-            return Err(ConfigError::Contradiction {
-                variable: VARIABLE,
-                other: "--dev",
-                why,
-            });
-        }
-        (None, false) => {
-            let why = "name a PEM file with the public key tokens are signed with, or try the element out with --dev";
-            return Err(ConfigError::Missing {
-                variable: VARIABLE,
-                why,
-            });
-        }
-        (Some((path, content)), false) => Some(public_keys(&content).map_err(|error| ConfigError::Unusable {
-            variable: VARIABLE,
-            why: format!("{path:?}: {error}"),
-        })?),
-    };
-    let rules = TokenRules {
-        issuer: Value::new("JWT_ISSUER", args.jwt_issuer)?.text(),
-        audience: Value::new("JWT_AUDIENCE", args.jwt_audience)?.text(),
-        leeway: Value::new("JWT_LEEWAY", args.jwt_leeway)?
-            .duration(Duration::ZERO, MAX_LEEWAY)?
-            .unwrap_or(DEFAULT_LEEWAY),
-    };
-    Ok((keys, rules))
 }
 
 fn read_admin_token(file: Value) -> Result<Option<SecretString>, ConfigError> {

@@ -16,6 +16,7 @@ mod linger;
 mod maintenance;
 mod mode;
 mod multipart;
+mod observed;
 mod openapi;
 mod range;
 mod request;

@@ -29,12 +29,13 @@ mod store;
 mod tasks;
 mod telemetry;
 mod token;
+mod traces;
 mod wal;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::{CommandFactory, Parser};
 
 use crate::cli::{Cli, Command};
@@ -53,6 +54,10 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(cli: Cli) -> Result<ExitCode> {
+    // The one crypto backend, for every TLS connection.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        bail!("another crypto backend was installed before");
+    }
     let environment = Environment::new(std::env::vars_os());
     environment.check(&Cli::command())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

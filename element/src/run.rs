@@ -18,19 +18,22 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::auth::Authenticator;
+use crate::auth::keys::Keys;
 use crate::cli::{MigrateAction, MigrateArgs, RebuildArgs, ServeArgs};
 use crate::config::environment::Environment;
 use crate::config::{
-    Config, DatabaseConfig, ElementConfig, LogConfig, LogFormat, MaintenanceConfig, RedisConfig, StorageConfig,
-    TokenRules,
+    Config, DatabaseConfig, ElementConfig, LogConfig, LogFormat, MaintenanceConfig, StorageConfig, TokenRules,
 };
+use crate::discovery::Redis;
 use crate::files::{Files, Settings};
+use crate::http::server::Server;
 use crate::index::{Index, MigrationStatus, create_database};
 use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
 use crate::mode::{self, Modes};
 use crate::state::{About, App, Opened};
 use crate::token::Claims;
+use crate::traces::Traces;
 use crate::{dev, discovery, durable, http, telemetry};
 
 /// How long to wait before the database is tried again: at first, and at the most.
@@ -47,22 +50,25 @@ pub(crate) async fn serve(mut args: ServeArgs, environment: &Environment) -> Res
     let logs = LogConfig::read(std::mem::take(&mut args.logs), format)?;
     let config = Config::read(args, environment)?;
     telemetry::init(logs);
+    let scheme = config.connections.scheme();
+    let traces = config
+        .traces
+        .map(|traces| Traces::start(&traces, &config.element.id, scheme));
+    let redis = config.redis.as_ref().map(Redis::new).transpose();
+    let redis = redis.context("failed to set up discovery by REDIS_HOST")?;
     raise_file_limit();
     let mut signals = Signals::new()?;
     let own_folder = config.element.own_folder();
     create(&own_folder)?;
-    let modes = Modes::open(&own_folder, config.mode, config.mode_file)?;
-    let keys = match config.keys {
-        Some(keys) => keys,
-        None => dev::public_key(&own_folder)?,
-    };
+    let modes = Arc::new(Modes::open(&own_folder, config.mode, config.mode_file)?);
+    let keys = config
+        .keys
+        .map_or_else(|| dev::public_key(&own_folder).map(Keys::Fixed), Ok)?;
     let about = about(&config.element, &config.storage);
     let authenticator = Authenticator::new(keys, &config.tokens, config.admin_token);
-    let metrics = Arc::new(Metrics::new(config.redis.is_some()));
-    let app = App::new(about, authenticator, Arc::new(modes), Arc::clone(&metrics));
-    let connections = config.connections;
-    let tls = connections.tls.clone().map(http::tls::acceptor).transpose()?;
-    let scheme = if tls.is_some() { "https" } else { "http" };
+    let metrics = Arc::new(Metrics::new(redis.is_some()));
+    let app = App::new(about, authenticator, modes, Arc::clone(&metrics), traces.transpose()?);
+    let tls = config.connections.tls.clone().map(http::tls::acceptor).transpose()?;
     let (listener, address) = listen(config.listen).await?;
 
     let stopping = CancellationToken::new();
@@ -72,7 +78,7 @@ pub(crate) async fn serve(mut args: ServeArgs, environment: &Environment) -> Res
         element: config.element,
         storage: config.storage,
         database: config.database,
-        redis: config.redis,
+        redis,
         maintenance: config.maintenance,
         dev: dev.then_some(config.tokens),
         origin: (scheme, address),
@@ -80,18 +86,22 @@ pub(crate) async fn serve(mut args: ServeArgs, environment: &Environment) -> Res
         tasks: tasks.clone(),
     };
     tasks.spawn(startup.run());
-
-    if let Some(certificate) = connections.tls {
+    tasks.spawn(follow_issuer(app.clone(), stopping.clone()));
+    if let Some(certificate) = config.connections.tls {
         tasks.spawn(http::tls::follow(certificate, stopping.clone()));
     }
-    let server = http::server::Server {
-        router: http::router(app.clone(), connections.limits.body),
+    let limits = config.connections.limits;
+    let router = http::router(app.clone(), limits.body);
+    let server = Server {
+        router,
         metrics,
-        limits: connections.limits,
+        limits,
         tls,
     };
     let server = tokio::spawn(server.serve(listener, stopping.clone()));
-    tracing::info!(signal = signals.next().await, "stopping");
+    // Not within the macro: at a LOG_LEVEL that leaves the line out nobody would wait.
+    let signal = signals.next().await;
+    tracing::info!(signal, "stopping");
     app.stop();
     stopping.cancel();
     tokio::select! {
@@ -102,6 +112,13 @@ pub(crate) async fn serve(mut args: ServeArgs, environment: &Environment) -> Res
     Ok(())
 }
 
+/// Keeps the keys of tokens fresh until the server stops.
+async fn follow_issuer(app: App, stopping: CancellationToken) {
+    let following = app.authenticator().follow_issuer();
+    // Without an issuer it is done at once, else never.
+    let _ = stopping.run_until_cancelled(following).await;
+}
+
 /// Waits for what runs: requests first, then what serves them.
 async fn finish(server: JoinHandle<()>, tasks: TaskTracker, app: App) -> Result<()> {
     server.await.context("the server failed")?;
@@ -109,6 +126,9 @@ async fn finish(server: JoinHandle<()>, tasks: TaskTracker, app: App) -> Result<
     tasks.wait().await;
     if let Some(files) = app.files() {
         files.shutdown().await;
+    }
+    if let Some(traces) = app.traces() {
+        traces.stop().await;
     }
     Ok(())
 }
@@ -119,7 +139,7 @@ struct Startup {
     element: ElementConfig,
     storage: StorageConfig,
     database: DatabaseConfig,
-    redis: Option<RedisConfig>,
+    redis: Option<Redis>,
     maintenance: MaintenanceConfig,
     /// With `--dev`, what its tokens must say.
     dev: Option<TokenRules>,

@@ -9,6 +9,7 @@ use crate::files::Files;
 use crate::maintenance::Maintenance;
 use crate::metrics::{Metrics, Snapshot};
 use crate::mode::Modes;
+use crate::traces::Traces;
 
 /// Who the element is, as it tells its clients.
 #[derive(Clone, Debug)]
@@ -38,6 +39,7 @@ struct Inner {
     authenticator: Authenticator,
     modes: Arc<Modes>,
     metrics: Arc<Metrics>,
+    traces: Option<Traces>,
     /// Set once the database was reached and the write-ahead log recovered.
     opened: OnceLock<Opened>,
     /// Set just before.
@@ -47,12 +49,19 @@ struct Inner {
 }
 
 impl App {
-    pub(crate) fn new(about: About, authenticator: Authenticator, modes: Arc<Modes>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        about: About,
+        authenticator: Authenticator,
+        modes: Arc<Modes>,
+        metrics: Arc<Metrics>,
+        traces: Option<Traces>,
+    ) -> Self {
         let inner = Inner {
             about,
             authenticator,
             modes,
             metrics,
+            traces,
             opened: OnceLock::new(),
             maintenance: OnceLock::new(),
             stopping: AtomicBool::new(false),
@@ -75,6 +84,10 @@ impl App {
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.inner.metrics
+    }
+
+    pub(crate) fn traces(&self) -> Option<&Traces> {
+        self.inner.traces.as_ref()
     }
 
     /// The files; none until the element has started up.

@@ -101,6 +101,8 @@ impl Probe {
             .timeout(PATIENCE)
             .redirect(reqwest::redirect::Policy::none())
             .pool_max_idle_per_host(0)
+            // The image holds no certificates, and http needs none.
+            .tls_certs_only([])
             .build()?;
         Ok(Self {
             http,

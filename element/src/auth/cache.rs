@@ -22,19 +22,21 @@ struct Entry {
     caller: Arc<Caller>,
     /// Seconds since 1970 at which the token is no longer good, leeway included.
     until: u64,
+    /// Which keys it was verified with. When others come it must be verified again: its key may have been taken back.
+    generation: u64,
 }
 
 impl VerifiedTokens {
     /// Whoever a token was verified for, while it is good.
-    pub(super) fn get(&self, token: &str, now: u64) -> Option<Arc<Caller>> {
+    pub(super) fn get(&self, token: &str, generation: u64, now: u64) -> Option<Arc<Caller>> {
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries
             .get(&fingerprint(token))
-            .filter(|entry| now < entry.until)
+            .filter(|entry| now < entry.until && entry.generation == generation)
             .map(|entry| Arc::clone(&entry.caller))
     }
 
-    pub(super) fn insert(&self, token: &str, caller: Arc<Caller>, until: u64, now: u64) {
+    pub(super) fn insert(&self, token: &str, caller: Arc<Caller>, until: u64, generation: u64, now: u64) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() >= CAPACITY {
             entries.retain(|_, entry| now < entry.until);
@@ -42,7 +44,12 @@ impl VerifiedTokens {
         if entries.len() >= CAPACITY {
             entries.clear();
         }
-        entries.insert(fingerprint(token), Entry { caller, until });
+        let entry = Entry {
+            caller,
+            until,
+            generation,
+        };
+        entries.insert(fingerprint(token), entry);
     }
 }
 
@@ -69,19 +76,27 @@ mod tests {
     #[test]
     fn token_is_forgotten_when_it_expires() {
         let tokens = VerifiedTokens::default();
-        tokens.insert("a", caller(), 100, 50);
-        assert!(tokens.get("a", 99).is_some());
-        assert!(tokens.get("a", 100).is_none());
-        assert!(tokens.get("b", 50).is_none());
+        tokens.insert("a", caller(), 100, 0, 50);
+        assert!(tokens.get("a", 0, 99).is_some());
+        assert!(tokens.get("a", 0, 100).is_none());
+        assert!(tokens.get("b", 0, 50).is_none());
+    }
+
+    #[test]
+    fn token_is_forgotten_when_other_keys_come() {
+        let tokens = VerifiedTokens::default();
+        tokens.insert("a", caller(), 100, 7, 50);
+        assert!(tokens.get("a", 7, 50).is_some());
+        assert!(tokens.get("a", 8, 50).is_none());
     }
 
     #[test]
     fn many_tokens_stay_within_the_bound() {
         let tokens = VerifiedTokens::default();
         for number in 0..CAPACITY * 2 + 10 {
-            tokens.insert(&number.to_string(), caller(), 100, 50);
+            tokens.insert(&number.to_string(), caller(), 100, 0, 50);
             assert!(tokens.entries.lock().unwrap().len() <= CAPACITY);
         }
-        assert!(tokens.get(&(CAPACITY * 2 + 9).to_string(), 50).is_some());
+        assert!(tokens.get(&(CAPACITY * 2 + 9).to_string(), 0, 50).is_some());
     }
 }

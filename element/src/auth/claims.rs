@@ -8,6 +8,10 @@ use serde_json::{Number, Value};
 
 use super::{Caller, Rights};
 
+/// The last second of the year 9999. A later expiry is no date but a slip, such as milliseconds for seconds, and would make the
+/// token good for ever.
+const LAST_SECOND: u64 = 253_402_300_799;
+
 /// The claims this server reads. `exp`, `iat` and `sub` must be there.
 #[derive(Debug, Deserialize)]
 pub(super) struct Claims {
@@ -29,13 +33,9 @@ pub(super) struct Claims {
 impl Claims {
     /// When the token expires, seconds since 1970. None when the number makes no sense.
     pub(super) fn expiry(&self) -> Option<u64> {
-        // A float past the range saturates; the cache bounds what it keeps anyway.
-        self.exp.as_u64().or_else(|| {
-            self.exp
-                .as_f64()
-                .filter(|seconds| *seconds >= 0.0)
-                .map(|seconds| seconds as u64)
-        })
+        let fraction = |seconds: f64| (seconds >= 0.0).then_some(seconds as u64);
+        let seconds = self.exp.as_u64().or_else(|| self.exp.as_f64().and_then(fraction));
+        seconds.filter(|seconds| *seconds <= LAST_SECOND)
     }
 
     /// The caller, or none when the token does not say who that is.

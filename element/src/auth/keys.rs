@@ -1,11 +1,21 @@
-//! Public keys: one PEM file with one or several RSA keys, as SubjectPublicKeyInfo or PKCS#1.
+//! Public keys: where they come from, and one PEM file with one or several RSA keys, as SubjectPublicKeyInfo or PKCS#1.
 
 use aws_lc_rs::rsa;
 use jsonwebtoken::DecodingKey;
 use thiserror::Error;
 
+use super::issuer::Issuer;
+
 /// A key that tokens may be signed with.
 pub(crate) type PublicKey = DecodingKey;
+
+/// The keys that tokens may be signed with.
+pub(crate) enum Keys {
+    /// Those of a file, read at the start. A token may be signed with any.
+    Fixed(Vec<PublicKey>),
+    /// Those the issuer publishes.
+    Issuer(Issuer),
+}
 
 /// Why a file of keys is not usable.
 #[derive(Debug, Error)]

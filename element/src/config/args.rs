@@ -55,9 +55,15 @@ pub(crate) struct ConnectionArgs {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Tokens")]
 pub(crate) struct TokenCheckArgs {
-    /// A PEM file with one or several RSA public keys. Required without --dev.
+    /// A PEM file with one or several RSA public keys. It or JWT_JWKS_URL is required without --dev.
     #[arg(long, env = "JWT_PUBLIC_KEY_PATH", value_name = "PATH")]
     pub(crate) jwt_public_key_path: Option<String>,
+    /// Where the issuer publishes its keys (JSON Web Key Set). Use https unless you trust the network in between.
+    #[arg(long, env = "JWT_JWKS_URL", value_name = "URL")]
+    pub(crate) jwt_jwks_url: Option<String>,
+    /// The PEM certificates that may have signed that server's [default: the system's].
+    #[arg(long, env = "JWT_JWKS_CA_CERT", value_name = "PATH")]
+    pub(crate) jwt_jwks_ca_cert: Option<String>,
     /// The issuer every token must name.
     #[arg(long, env = "JWT_ISSUER", value_name = "TEXT")]
     pub(crate) jwt_issuer: Option<String>,
@@ -180,12 +186,15 @@ pub(crate) struct RedisArgs {
     /// A file with its password.
     #[arg(long, env = "REDIS_PASSWORD_FILE", value_name = "PATH")]
     pub(crate) redis_password_file: Option<String>,
-    /// Whether it is a cluster; only false is supported.
+    /// Whether it is a Redis Cluster; host and port are those of any of its nodes [default: false].
     #[arg(long, env = "REDIS_CLUSTER", value_name = "BOOL")]
     pub(crate) redis_cluster: Option<String>,
-    /// Whether to use TLS; only false is supported.
+    /// Whether to use TLS [default: false].
     #[arg(long, env = "REDIS_TLS", value_name = "BOOL")]
     pub(crate) redis_tls: Option<String>,
+    /// The PEM certificates that may have signed the server's [default: the system's].
+    #[arg(long, env = "REDIS_SSL_CA_CERT", value_name = "PATH")]
+    pub(crate) redis_ssl_ca_cert: Option<String>,
     /// How often to report, 1 to 60 seconds [default: 30].
     #[arg(long, env = "HEALTH_REPORT_INTERVAL", value_name = "DURATION")]
     pub(crate) health_report_interval: Option<String>,
@@ -216,4 +225,13 @@ pub(crate) struct LogArgs {
     /// json or text [default: json, with --dev text].
     #[arg(long, env = "LOG_FORMAT", value_name = "FORMAT")]
     pub(crate) log_format: Option<String>,
+}
+
+/// Traces, by OpenTelemetry.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Traces")]
+pub(crate) struct TraceArgs {
+    /// The collector that takes spans by OTLP over HTTP, such as http://collector:4318. Without it there are no traces.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub(crate) otel_exporter_otlp_endpoint: Option<String>,
 }

@@ -30,6 +30,11 @@ pub(crate) struct ConnectionConfig {
 }
 
 impl ConnectionConfig {
+    /// What addresses of the server begin with.
+    pub(crate) const fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
     pub(crate) fn read(args: ConnectionArgs) -> Result<Self, ConfigError> {
         let time = |variable, text, default| -> Result<Duration, ConfigError> {
             Ok(Value::new(variable, text)?

@@ -15,10 +15,7 @@ const OURS: [&str; 7] = ["DB_", "JWT_", "STORAGE_", "REDIS_", "UPLOAD_", "SERVER
 const SHARED: [&str; 4] = ["APP_", "ADMIN_", "LOG_", "HEALTH_"];
 
 /// Variables of the contract this version does not act on. Ignoring one would be worse than stopping.
-const LATER: [(&str, &str); 2] = [
-    ("JWT_JWKS_URL", "use JWT_PUBLIC_KEY_PATH"),
-    ("DB_SSL_CLIENT_", "client certificates are not used"),
-];
+const LATER: [(&str, &str); 1] = [("DB_SSL_CLIENT_", "client certificates are not used")];
 
 /// How many letters a misspelt name may differ by.
 const NEAR: usize = 2;
@@ -167,7 +164,7 @@ mod tests {
             "APP_NAME",
             "LOG_DIR",
             "ADMIN_EMAIL",
-            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            "OTEL_RESOURCE_ATTRIBUTES",
             "HOME",
         ] {
             assert_eq!(check(&[(name, "x")]), Ok(()), "{name}");
@@ -184,7 +181,7 @@ mod tests {
 
     #[test]
     fn unsupported_variable_is_refused_by_name() {
-        for name in ["JWT_JWKS_URL", "DB_SSL_CLIENT_CERT"] {
+        for name in ["DB_SSL_CLIENT_CERT", "DB_SSL_CLIENT_KEY"] {
             let message = check(&[(name, "x")]).unwrap_err();
             assert!(message.contains(name) && message.contains("not supported"), "{message}");
         }

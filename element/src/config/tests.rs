@@ -7,6 +7,7 @@ use element_api::Mode;
 
 use super::environment::Environment;
 use super::{Config, DatabaseConfig, LogConfig, LogFormat};
+use crate::auth::keys::Keys;
 use crate::cli::{Cli, Command, ServeArgs};
 
 fn serve_args(flags: &[&str]) -> ServeArgs {
@@ -79,6 +80,14 @@ fn bad_values_name_their_variable() {
         ("--health-report-interval", "120", "HEALTH_REPORT_INTERVAL"),
         ("--redis-cluster", "true", "REDIS_CLUSTER"),
         ("--redis-tls", "maybe", "REDIS_TLS"),
+        ("--redis-tls", "true", "REDIS_TLS"),
+        ("--redis-ssl-ca-cert", "/nowhere/ca.pem", "REDIS_SSL_CA_CERT"),
+        ("--jwt-jwks-url", "https://issuer/keys", "JWT_JWKS_URL"),
+        (
+            "--otel-exporter-otlp-endpoint",
+            "collector:4318",
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+        ),
         ("--admin-token-file", "/nowhere/token", "ADMIN_TOKEN_FILE"),
         ("--redis-port", "6379", "REDIS_PORT"),
         ("--db-port", "5432", "DB_PORT"),
@@ -123,6 +132,139 @@ fn contradictions_name_their_variables() {
             .unwrap()
             .starts_with("DB_USERNAME is missing")
     );
+}
+
+#[test]
+fn keys_come_from_a_file_or_an_issuer() {
+    let issuer = |url: &str| read(&["--jwt-jwks-url", url]);
+    assert!(matches!(
+        issuer("http://127.0.0.1:1/jwks.json").unwrap().keys,
+        Some(Keys::Issuer(_))
+    ));
+    let ca = temporary_file(
+        &rcgen::generate_simple_self_signed(["issuer".to_owned()])
+            .unwrap()
+            .cert
+            .pem(),
+    );
+    let path = ca.path().to_str().unwrap();
+    let config = read(&[
+        "--jwt-jwks-url",
+        "https://issuer.example.org/keys?tenant=1",
+        "--jwt-jwks-ca-cert",
+        path,
+    ]);
+    assert!(matches!(config.unwrap().keys, Some(Keys::Issuer(_))));
+    for url in [
+        "issuer.example.org/keys",
+        "ftp://issuer/keys",
+        "https://",
+        "https://u:p@issuer/keys",
+        "file:///keys",
+    ] {
+        let message = issuer(url).err().unwrap();
+        assert!(message.starts_with("JWT_JWKS_URL has a bad value"), "{message}");
+    }
+    for (flags, start) in [
+        (
+            [
+                "--jwt-jwks-url",
+                "https://issuer/keys",
+                "--jwt-public-key-path",
+                "/key.pem",
+            ],
+            "JWT_PUBLIC_KEY_PATH contradicts JWT_JWKS_URL",
+        ),
+        (
+            ["--jwt-jwks-ca-cert", "/ca.pem", "--jwt-public-key-path", "/key.pem"],
+            "JWT_JWKS_CA_CERT contradicts JWT_JWKS_URL",
+        ),
+        (
+            ["--jwt-jwks-ca-cert", "/ca.pem", "--jwt-jwks-url", "http://issuer/keys"],
+            "JWT_JWKS_CA_CERT contradicts JWT_JWKS_URL",
+        ),
+        (
+            [
+                "--jwt-jwks-ca-cert",
+                "/nowhere/ca.pem",
+                "--jwt-jwks-url",
+                "https://issuer/keys",
+            ],
+            "failed to read \"/nowhere/ca.pem\", which JWT_JWKS_CA_CERT names",
+        ),
+    ] {
+        let message = read(&flags).err().unwrap();
+        assert!(message.starts_with(start), "{message}");
+    }
+}
+
+#[test]
+fn certificates_must_be_some_and_usable() {
+    let good = rcgen::generate_simple_self_signed(["redis".to_owned()])
+        .unwrap()
+        .cert
+        .pem();
+    let key = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n";
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (content, usable) in [
+        (good.as_str(), true),
+        (&format!("{good}{good}{key}"), true),
+        ("", false),
+        ("no PEM", false),
+        (key, false),
+        (broken, false),
+        (&format!("{good}{broken}"), false),
+    ] {
+        let file = temporary_file(content);
+        let path = file.path().to_str().unwrap();
+        let flags = [
+            "--dev",
+            "--redis-host",
+            "redis",
+            "--redis-tls",
+            "true",
+            "--redis-ssl-ca-cert",
+            path,
+        ];
+        match read(&flags) {
+            Ok(config) => assert!(
+                usable && config.redis.unwrap().tls.unwrap().ca_cert.is_some(),
+                "{content}"
+            ),
+            Err(message) => assert!(!usable && message.contains("REDIS_SSL_CA_CERT"), "{message}"),
+        }
+    }
+    let file = temporary_file(&good);
+    let flags = [
+        "--dev",
+        "--redis-host",
+        "redis",
+        "--redis-ssl-ca-cert",
+        file.path().to_str().unwrap(),
+    ];
+    assert!(
+        read(&flags)
+            .err()
+            .unwrap()
+            .starts_with("REDIS_SSL_CA_CERT contradicts REDIS_TLS")
+    );
+}
+
+#[test]
+fn redis_is_alone_and_open_unless_told_otherwise() {
+    let redis = |flags: &[&str]| {
+        let flags = ["--dev", "--redis-host", "redis"]
+            .iter()
+            .chain(flags)
+            .copied()
+            .collect::<Vec<_>>();
+        read(&flags).unwrap().redis.unwrap()
+    };
+    let plain = redis(&["--redis-tls", "false", "--redis-cluster", "off"]);
+    assert!(!plain.cluster && plain.tls.is_none());
+    let both = redis(&["--redis-tls", "true", "--redis-cluster", "on"]);
+    assert!(both.cluster && both.tls.unwrap().ca_cert.is_none());
+    assert!(read(&["--dev", "--redis-tls", "false", "--redis-cluster", "false"]).is_ok());
 }
 
 #[test]

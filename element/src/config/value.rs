@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
 use secrecy::SecretString;
 
 use super::ConfigError;
@@ -97,6 +99,29 @@ impl Value {
             Ok(content) => Ok(Some((path, content))),
             Err(source) => Err(ConfigError::Unreadable { variable, path, source }),
         }
+    }
+
+    /// The PEM certificates in a file: at least one, each of use to trust others by.
+    pub(crate) fn certificates(self) -> Result<Option<Vec<u8>>, ConfigError> {
+        let variable = self.variable;
+        let Some((path, content)) = self.file()? else {
+            return Ok(None);
+        };
+        let unusable = |why: String| ConfigError::Unusable {
+            variable,
+            why: format!("{path:?} {why}"),
+        };
+        let blocks = pem::parse_many(&content).map_err(|error| unusable(format!("is no PEM file: {error}")))?;
+        let mut store = RootCertStore::empty();
+        for block in blocks.into_iter().filter(|block| block.tag() == "CERTIFICATE") {
+            store
+                .add(CertificateDer::from(block.into_contents()))
+                .map_err(|error| unusable(format!("holds a certificate that is not usable: {error}")))?;
+        }
+        if store.is_empty() {
+            return Err(unusable("holds no certificate".to_owned()));
+        }
+        Ok(Some(content))
     }
 
     /// The secret in a file, without the line end an editor adds.

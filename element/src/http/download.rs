@@ -90,7 +90,7 @@ pub(super) async fn content(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    allow(&app, &headers, Operation::Read)?;
+    allow(&app, &headers, Operation::Read).await?;
     let content = files(&app)?.content(file_id(&id)?).await?;
     let validators = Validators::of_content(&content.metadata);
     match weigh_read(&headers, &validators) {

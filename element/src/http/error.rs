@@ -70,6 +70,7 @@ impl ApiError {
 impl From<AuthError> for ApiError {
     fn from(error: AuthError) -> Self {
         let challenge = match error {
+            AuthError::NoKeys => return Self::unavailable(&error.to_string()),
             AuthError::Missing => "Bearer realm=\"artstore\"",
             AuthError::Malformed => "Bearer realm=\"artstore\", error=\"invalid_request\"",
             _ => "Bearer realm=\"artstore\", error=\"invalid_token\"",

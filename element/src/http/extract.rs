@@ -23,8 +23,8 @@ const MAX_JSON: usize = 64 * 1024;
 const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// The caller, when their rights and the element's mode both allow the operation.
-pub(super) fn allow(app: &App, headers: &HeaderMap, operation: Operation) -> Result<Arc<Caller>, ApiError> {
-    let caller = match app.authenticator().identify(headers)? {
+pub(super) async fn allow(app: &App, headers: &HeaderMap, operation: Operation) -> Result<Arc<Caller>, ApiError> {
+    let caller = match app.authenticator().identify(headers).await? {
         Identity::Caller(caller) => caller,
         Identity::Operator => {
             return Err(ApiError::new(
@@ -42,8 +42,8 @@ pub(super) fn allow(app: &App, headers: &HeaderMap, operation: Operation) -> Res
 }
 
 /// Who calls, when they may change the mode and start maintenance: an admin by name, or the operator.
-pub(super) fn admin(app: &App, headers: &HeaderMap, what: &str) -> Result<Option<String>, ApiError> {
-    match app.authenticator().identify(headers)? {
+pub(super) async fn admin(app: &App, headers: &HeaderMap, what: &str) -> Result<Option<String>, ApiError> {
+    match app.authenticator().identify(headers).await? {
         Identity::Operator => Ok(None),
         Identity::Caller(caller) if caller.rights.is_admin() => Ok(Some(caller.subject.clone())),
         Identity::Caller(_) => Err(ApiError::new(ErrorCode::Forbidden, format!("{what} is for admins"))),

@@ -59,7 +59,7 @@ pub(super) async fn metadata(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    allow(&app, &headers, Operation::Search)?;
+    allow(&app, &headers, Operation::Search).await?;
     let file = files(&app)?.metadata(file_id(&id)?).await?;
     let validators = Validators::of_metadata(&file);
     match weigh_read(&headers, &validators) {
@@ -93,7 +93,7 @@ pub(super) async fn update(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, ApiError> {
-    allow(&app, &headers, Operation::Update)?;
+    allow(&app, &headers, Operation::Update).await?;
     let id = file_id(&id)?;
     let patch = patch(json(&headers, body, &["application/merge-patch+json", "application/json"]).await?)?;
     let files = files(&app)?;
@@ -119,7 +119,7 @@ pub(super) async fn delete(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, ApiError> {
-    allow(&app, &headers, Operation::Delete)?;
+    allow(&app, &headers, Operation::Delete).await?;
     let id = file_id(&id)?;
     let files = files(&app)?;
     under_conditions(files, id, &headers, Validators::of_file, |expected| {

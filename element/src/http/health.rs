@@ -93,7 +93,13 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
         None => (Err("not reached since the start"), Err("waits for the database")),
     };
     let serving = if app.is_stopping() { Err("stopping") } else { Ok(()) };
-    let checks = [("database", database), ("storage", storage), ("serving", serving)];
+    let keys = app.authenticator().trouble().map_or(Ok(()), Err);
+    let checks = [
+        ("database", database),
+        ("storage", storage),
+        ("keys", keys),
+        ("serving", serving),
+    ];
     let ready = checks.iter().all(|(_, result)| result.is_ok());
     let check = |result: Result<(), &'static str>| Check {
         status: if result.is_ok() { Health::Ok } else { Health::Failing },

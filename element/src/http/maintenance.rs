@@ -36,7 +36,7 @@ pub(super) async fn start(
     Path(kind): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let by = admin(&app, &headers, "maintenance")?;
+    let by = admin(&app, &headers, "maintenance").await?;
     let kind = TaskKind::from_name(&kind).ok_or_else(|| {
         let kinds = TaskKind::ALL.map(TaskKind::as_str).join(", ");
         ApiError::new(
@@ -68,7 +68,7 @@ pub(super) async fn show(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Json<Task>, ApiError> {
-    admin(&app, &headers, "maintenance")?;
+    admin(&app, &headers, "maintenance").await?;
     let id = Uuid::try_parse(&id).map_err(|_| ApiError::validation("the task's id in the path is no UUID"))?;
     let task = maintenance(&app)?.task(id);
     let missing = || {

@@ -85,7 +85,7 @@ failures!(
     responses((status = 200, description = "The mode.", body = Answer), ReadFailures)
 )]
 pub(super) async fn show(State(app): State<App>, headers: HeaderMap) -> Result<Json<Answer>, ApiError> {
-    if let Identity::Caller(caller) = app.authenticator().identify(&headers)?
+    if let Identity::Caller(caller) = app.authenticator().identify(&headers).await?
         && caller.rights.are_none()
     {
         return Err(ApiError::new(ErrorCode::Forbidden, "the token's role has no rights"));
@@ -108,7 +108,7 @@ pub(super) async fn transition(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Answer>, ApiError> {
-    let by = admin(&app, &headers, "changing the mode")?;
+    let by = admin(&app, &headers, "changing the mode").await?;
     let request = json(&headers, body, &["application/json"]).await?;
     let request: Request = serde_json::from_value(request).map_err(|error| ApiError::validation(error.to_string()))?;
     if by.is_some() && request.generation.is_some() {

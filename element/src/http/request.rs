@@ -1,4 +1,4 @@
-//! What every request goes through: an id, a log line, metrics, and a problem document when it fails.
+//! What every request goes through: an id, a log line, metrics, a trace, and a problem document when it fails.
 
 use std::time::{Duration, Instant};
 
@@ -7,9 +7,10 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
+use tracing::field::Empty;
 use uuid::Uuid;
 
-use super::{error, linger};
+use super::{error, linger, observed};
 use crate::metrics::{Call, Outcome};
 use crate::state::App;
 
@@ -29,7 +30,14 @@ pub(super) async fn observe(State((app, silence)): State<(App, Duration)>, reque
         .to_owned();
     let method = request.method().clone();
     let call = call(&method, &route);
-    let span = tracing::info_span!("request", request_id = id, %method, path = request.uri().path());
+    // Probes come every few seconds and tell a trace nothing.
+    let traces = app.traces().filter(|_| !matches!(call, Call::health | Call::metrics));
+    let mut trace = traces.map(|traces| traces.begin(&request, &route, &id));
+    // Of the highest level, so that the lines of a request have its id whatever LOG_LEVEL is.
+    let span = tracing::error_span!("request", request_id = id, %method, path = request.uri().path(), trace_id = Empty);
+    if let Some(trace) = &trace {
+        span.record("trace_id", trace.id());
+    }
     let answered = async {
         let response = error::finish(next.run(linger::over(request, silence)).await, &id);
         let seconds = started.elapsed().as_secs_f64();
@@ -42,13 +50,16 @@ pub(super) async fn observe(State((app, silence)): State<(App, Duration)>, reque
         }
         response
     };
-    let mut response = answered.instrument(span).await;
+    let mut response = answered.instrument(span.clone()).await;
+    if let Some(trace) = &mut trace {
+        trace.answered(response.status().as_u16());
+    }
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, value);
     }
-    response
+    observed::over(response, span, trace)
 }
 
 /// The client's own id when it is a sane one, else a new one.

@@ -98,7 +98,7 @@ pub(super) async fn list(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Json<Page>, ApiError> {
-    allow(&app, &headers, Operation::Search)?;
+    allow(&app, &headers, Operation::Search).await?;
     let search = read(query.as_deref().unwrap_or_default())?;
     if search.q.is_some() {
         return Err(ApiError::validation("q is for /files/search"));
@@ -120,7 +120,7 @@ pub(super) async fn search(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Json<Page>, ApiError> {
-    allow(&app, &headers, Operation::Search)?;
+    allow(&app, &headers, Operation::Search).await?;
     let search = read(query.as_deref().unwrap_or_default())?;
     Ok(Json(files(&app)?.search(&search).await?))
 }

@@ -81,7 +81,7 @@ struct UploadForm {
     )
 )]
 pub(super) async fn upload(State(app): State<App>, headers: HeaderMap, body: Body) -> Result<Response, ApiError> {
-    let caller = allow(&app, &headers, Operation::Create)?;
+    let caller = allow(&app, &headers, Operation::Create).await?;
     let declared = declared_length(&app, &headers)?;
     let mut parts = Parts::new(&headers, body)?;
     let mut form = Form::default();

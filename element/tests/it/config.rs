@@ -22,6 +22,8 @@ async fn wrong_variables_stop_the_start_by_name() {
         ("DB_HOST", "db"),
         ("REDIS_PORT", "tcp://10.0.0.1:6379"),
         ("REDIS_TLS", "true"),
+        ("REDIS_TLS", "maybe"),
+        ("REDIS_SSL_CA_CERT", "/nowhere/ca.pem"),
         ("REDIS_CLUSTER", "true"),
         ("JWT_LEEWAY", "5 s"),
         ("JWT_PUBLIC_KEY_PATH", "/nowhere/key.pem"),
@@ -33,6 +35,8 @@ async fn wrong_variables_stop_the_start_by_name() {
         ("LOG_LEVEL", "loud"),
         ("LOG_FORMAT", "xml"),
         ("JWT_JWKS_URL", "https://issuer/keys"),
+        ("JWT_JWKS_CA_CERT", "/nowhere/ca.pem"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318"),
         ("SERVER_TLS_CERT_PATH", "/nowhere/tls.crt"),
         ("SERVER_TLS_KEY_PATH", "/nowhere/tls.key"),
         ("SERVER_HEADER_TIMEOUT", "0"),
@@ -141,6 +145,7 @@ async fn flags_do_what_their_variables_do_and_help_shows_both() {
         "REDIS_PASSWORD_FILE",
         "REDIS_CLUSTER",
         "REDIS_TLS",
+        "REDIS_SSL_CA_CERT",
         "STORAGE_TYPE",
         "STORAGE_LOCAL_BASE_PATH",
         "STORAGE_MAX_SIZE",
@@ -149,6 +154,8 @@ async fn flags_do_what_their_variables_do_and_help_shows_both() {
         "STORAGE_EXTERNAL_ENDPOINT",
         "UPLOAD_MAX_FILE_SIZE",
         "JWT_PUBLIC_KEY_PATH",
+        "JWT_JWKS_URL",
+        "JWT_JWKS_CA_CERT",
         "JWT_ISSUER",
         "JWT_AUDIENCE",
         "JWT_LEEWAY",
@@ -158,6 +165,7 @@ async fn flags_do_what_their_variables_do_and_help_shows_both() {
         "STORAGE_SCRUB_RATE",
         "LOG_LEVEL",
         "LOG_FORMAT",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
     ] {
         assert!(help.contains(&format!("[env: {variable}")), "{variable} in\n{help}");
         assert!(

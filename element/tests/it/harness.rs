@@ -1,15 +1,20 @@
 //! Starting elements and talking to them.
 
 pub(crate) mod bucket;
+pub(crate) mod certificates;
 pub(crate) mod client;
+pub(crate) mod collector;
 pub(crate) mod database;
+pub(crate) mod issuer;
 pub(crate) mod keys;
 pub(crate) mod proxy;
+pub(crate) mod redis;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,6 +22,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
@@ -164,10 +170,9 @@ impl Setup {
 
     /// Starts a server and waits until it answers at all.
     pub(crate) async fn start_unready(&self, words: &[&str]) -> Element {
-        let mut child = self.command(words).spawn().unwrap();
-        let stderr = Lines::follow(child.stderr.take().unwrap());
-        let stdout = Lines::follow(child.stdout.take().unwrap());
-        let listening = stderr.wait_for("listening").await;
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut element = self.spawn(words, address);
+        let listening = element.stderr.wait_for("listening").await;
         let address = match serde_json::from_str::<Value>(&listening) {
             Ok(line) => line["address"].as_str().unwrap().to_owned(),
             Err(_) => listening
@@ -179,11 +184,29 @@ impl Setup {
                 .unwrap()
                 .to_owned(),
         };
-        let address: SocketAddr = address.parse().unwrap();
+        element.client = Client::new(address.parse().unwrap());
+        element
+    }
+
+    /// Starts a server whose log may not say where it listens.
+    pub(crate) async fn start_silent(&mut self) -> Element {
+        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        self.set("SERVER_PORT", &address.port().to_string());
+        let element = self.spawn(&["serve"], address);
+        eventually("the element listens", async || {
+            TcpStream::connect(address).await.is_ok()
+        })
+        .await;
+        element.wait_ready().await;
+        element
+    }
+
+    fn spawn(&self, words: &[&str], address: SocketAddr) -> Element {
+        let mut child = self.command(words).spawn().unwrap();
         Element {
+            stderr: Lines::follow(child.stderr.take().unwrap()),
+            stdout: Lines::follow(child.stdout.take().unwrap()),
             child,
-            stderr,
-            stdout,
             client: Client::new(address),
             root: self.root(),
             bucket: self.bucket.clone(),
@@ -249,6 +272,19 @@ impl Element {
         let mut found = Vec::new();
         collect(&self.root.join(".artstore/tmp"), &mut found);
         found
+    }
+}
+
+/// A port for a server that cannot say which one it took. Not one the system gives away: somebody else could get it meanwhile,
+/// and whoever tries to connect before the server listens could be connected to themselves.
+pub(crate) fn free_port() -> u16 {
+    static TAKEN: AtomicU16 = AtomicU16::new(0);
+    let start = std::process::id() as u16 % 100 * 100;
+    loop {
+        let port = 20_000 + (start + TAKEN.fetch_add(1, Ordering::Relaxed)) % 10_000;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 

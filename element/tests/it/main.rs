@@ -11,6 +11,7 @@
     reason = "a panic is how a test fails"
 )]
 
+mod attacks;
 mod auth;
 mod bucket;
 mod compose;
@@ -23,6 +24,7 @@ mod drop_in;
 mod fsck;
 mod harness;
 mod health;
+mod jwks;
 mod lifecycle;
 mod limits;
 mod maintenance;
@@ -33,4 +35,5 @@ mod outage;
 mod search;
 mod servers;
 mod tls;
+mod traces;
 mod upload;

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::KeyPair as _;
+use jsonwebtoken::jwk::{Jwk, PublicKeyUse};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, get_current_timestamp};
 use serde_json::{Value, json};
 
@@ -31,7 +32,30 @@ impl Keys {
     }
 
     pub(crate) fn sign(&self, claims: &Value) -> String {
-        encode(&Header::new(Algorithm::RS256), claims, &self.signing).unwrap()
+        self.sign_with(&Header::new(Algorithm::RS256), claims)
+    }
+
+    /// Signs and names the key.
+    pub(crate) fn sign_as(&self, key_id: &str, claims: &Value) -> String {
+        let mut header = Header::new(Algorithm::RS256);
+        header.kid = Some(key_id.to_owned());
+        self.sign_with(&header, claims)
+    }
+
+    pub(crate) fn sign_with(&self, header: &Header, claims: &Value) -> String {
+        encode(header, claims, &self.signing).unwrap()
+    }
+
+    /// The public half as an issuer publishes it.
+    pub(crate) fn jwk(&self, key_id: &str) -> Value {
+        let mut key = self.public();
+        key.common.key_id = Some(key_id.to_owned());
+        key.common.public_key_use = Some(PublicKeyUse::Signature);
+        serde_json::to_value(key).unwrap()
+    }
+
+    pub(crate) fn public(&self) -> Jwk {
+        Jwk::from_encoding_key(&self.signing, Algorithm::RS256).unwrap()
     }
 
     /// A good token for a role.
