@@ -57,7 +57,7 @@ pub(crate) async fn serve(mut args: ServeArgs, environment: &Environment) -> Res
     let redis = config.redis.as_ref().map(Redis::new).transpose();
     let redis = redis.context("failed to set up discovery by REDIS_HOST")?;
     raise_file_limit();
-    let mut signals = Signals::new()?;
+    let signals = Signals::new()?;
     let own_folder = config.element.own_folder();
     create(&own_folder)?;
     let modes = Arc::new(Modes::open(&own_folder, config.mode, config.mode_file)?);
@@ -99,13 +99,23 @@ pub(crate) async fn serve(mut args: ServeArgs, environment: &Environment) -> Res
         tls,
     };
     let server = tokio::spawn(server.serve(listener, stopping.clone()));
+    stop_by_signal(signals, stopping, finish(server, tasks, app.clone()), &app).await
+}
+
+/// Waits for a signal, and then for all that was begun.
+async fn stop_by_signal(
+    mut signals: Signals,
+    stopping: CancellationToken,
+    finish: impl Future<Output = Result<()>>,
+    app: &App,
+) -> Result<()> {
     // Not within the macro: at a LOG_LEVEL that leaves the line out nobody would wait.
     let signal = signals.next().await;
     tracing::info!(signal, "stopping");
     app.stop();
     stopping.cancel();
     tokio::select! {
-        finished = finish(server, tasks, app) => finished?,
+        finished = finish => finished?,
         signal = signals.next() => bail!("stopped by a second {signal} before everything was finished"),
     }
     tracing::info!("stopped");

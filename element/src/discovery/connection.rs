@@ -43,7 +43,7 @@ pub(crate) struct Redis {
 }
 
 enum Server {
-    Alone(Client),
+    Alone(Box<Client>),
     Cluster(Box<ClusterClient>),
 }
 
@@ -61,8 +61,8 @@ impl Redis {
         });
         let node = node(config)?;
         let server = match (config.cluster, certificates) {
-            (false, None) => Server::Alone(Client::open(node)?),
-            (false, Some(certificates)) => Server::Alone(Client::build_with_tls(node, certificates)?),
+            (false, None) => Server::Alone(Box::new(Client::open(node)?)),
+            (false, Some(certificates)) => Server::Alone(Box::new(Client::build_with_tls(node, certificates)?)),
             (true, certificates) => {
                 let mut builder = ClusterClientBuilder::new([node])
                     .connection_timeout(PATIENCE)
