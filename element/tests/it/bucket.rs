@@ -135,11 +135,11 @@ async fn bucket_away_is_answered_as_such_and_comes_back_without_a_restart() {
     for answer in futures::future::join_all(answers).await {
         answer.expect_problem(503, "UNAVAILABLE");
     }
-    let ready = send(element.client.request("GET", "/health/ready"))
-        .await
-        .expect(503)
-        .json();
-    assert_eq!(ready["checks"]["storage"]["status"], "failing");
+    eventually("readiness tells of it", async || {
+        let ready = send(element.client.request("GET", "/health/ready")).await;
+        ready.status == 503 && ready.json()["checks"]["storage"]["status"] == "failing"
+    })
+    .await;
     // What the database knows needs no bucket.
     assert_eq!(
         element.client.json(&format!("{path}/metadata")).await["file_id"],

@@ -44,6 +44,8 @@ impl Announced {
             ("STORAGE_ELEMENT_ID", id.as_str()),
             ("DB_TABLE_PREFIX", "storage_elem_it_"),
             ("STORAGE_PRIORITY", "7"),
+            // However full the disk of the test is.
+            ("STORAGE_MAX_SIZE", "1Gi"),
             ("STORAGE_EXTERNAL_ENDPOINT", "http://storage-it:8010"),
             ("REDIS_HOST", host),
             ("REDIS_PORT", &port.to_string()),
