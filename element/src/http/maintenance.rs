@@ -13,7 +13,7 @@ use super::openapi::failures;
 use crate::maintenance::Maintenance;
 use crate::state::App;
 
-failures!(StartFailures: Unauthorized, Forbidden, NotFound, TaskRunning, Unavailable);
+failures!(StartFailures: ValidationError, Unauthorized, Forbidden, NotFound, TaskRunning, Unavailable);
 failures!(ShowFailures: ValidationError, Unauthorized, Forbidden, NotFound, Unavailable);
 
 /// Starts a task, unless one of its kind runs.
