@@ -10,6 +10,7 @@ mod migrate;
 mod older;
 mod postgres;
 mod search;
+mod shadow;
 mod sql;
 mod sqlite;
 mod totals;
