@@ -7,8 +7,10 @@
 mod care;
 mod lease;
 mod migrate;
+mod older;
 mod postgres;
 mod search;
+mod shadow;
 mod sql;
 mod sqlite;
 mod totals;
@@ -226,6 +228,7 @@ impl Index {
 
     /// Brings the schema to the newest version; safe beside other elements doing the same.
     pub async fn migrate_up(&self) -> Result<MigrationStatus, IndexError> {
+        self.set_older_tables_aside().await?;
         self.backend
             .migrate(migrate::Step::new(&self.sql, migrate::Direction::Up))
             .await

@@ -137,10 +137,19 @@ pub enum CareError {
     Rebuild(#[from] super::RebuildError),
     /// A file.
     #[error("failed to change a file")]
-    File(#[from] FileError),
+    File(#[source] FileError),
     /// What uploads left.
     #[error("failed to clear leftovers away")]
     Leftovers(#[source] super::OpenError),
+}
+
+impl From<FileError> for CareError {
+    fn from(error: FileError) -> Self {
+        match error {
+            FileError::Index(error) => Self::Index(error),
+            error => Self::File(error),
+        }
+    }
 }
 
 impl Files {

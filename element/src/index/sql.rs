@@ -13,8 +13,6 @@ use serde_json::{Map, Value, json};
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use uuid::Uuid;
 
-use super::migrate::{MIGRATIONS, render};
-use super::totals::Counted;
 use super::{IndexError, TablePrefix};
 use crate::wal::WalRecord;
 
@@ -62,7 +60,7 @@ pub(super) enum Dialect {
 }
 
 /// The columns that together are a [`FileMetadata`], and how each is kept.
-const FILE_COLUMNS: [(&str, Kind); 21] = [
+pub(super) const FILE_COLUMNS: [(&str, Kind); 21] = [
     ("file_id", Kind::Plain),
     ("schema_version", Kind::Plain),
     ("original_filename", Kind::Plain),
@@ -87,7 +85,7 @@ const FILE_COLUMNS: [(&str, Kind); 21] = [
 ];
 
 /// Columns derived from the metadata, for search alone.
-const SEARCH_COLUMNS: [(&str, Kind); 2] = [("metadata_text", Kind::Json), ("search_text", Kind::Plain)];
+pub(super) const SEARCH_COLUMNS: [(&str, Kind); 2] = [("metadata_text", Kind::Json), ("search_text", Kind::Plain)];
 
 pub(super) const WAL_COLUMNS: [(&str, Kind); 9] = [
     ("transaction_id", Kind::Plain),
@@ -188,7 +186,7 @@ impl Dialect {
     }
 }
 
-fn names(columns: &[(&str, Kind)]) -> String {
+pub(super) fn names(columns: &[(&str, Kind)]) -> String {
     columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
@@ -271,7 +269,7 @@ impl Sql {
         self.put_files_into(&self.files, files)
     }
 
-    fn put_files_into(&self, table: &str, files: &[FileMetadata]) -> Result<Statement, IndexError> {
+    pub(super) fn put_files_into(&self, table: &str, files: &[FileMetadata]) -> Result<Statement, IndexError> {
         let columns: Vec<_> = FILE_COLUMNS.into_iter().chain(SEARCH_COLUMNS).collect();
         let list = names(&columns);
         let records = self.dialect.records(table, &columns);
@@ -296,7 +294,7 @@ impl Sql {
     }
 
     /// A path holds its file's id, so that the two lists cannot match crosswise.
-    fn remove_files_from(&self, table: &str, gone: &[(Uuid, String)]) -> Statement {
+    pub(super) fn remove_files_from(&self, table: &str, gone: &[(Uuid, String)]) -> Statement {
         let (ids, paths): (Vec<&Uuid>, Vec<&String>) = gone.iter().map(|(id, path)| (id, path)).unzip();
         let (given_ids, given_paths) = self.dialect.lists();
         Statement::new(
@@ -354,91 +352,7 @@ impl Sql {
             vec![Parameter::Text(time_text(before))],
         )
     }
-
-    /// The shadow is made by the very migration that made the table, under a longer prefix.
-    pub(super) fn shadow_create(&self) -> Vec<Statement> {
-        let [metadata, ..] = MIGRATIONS;
-        let prefix = format!("{}shadow_", self.prefix);
-        let mut statements = self.shadow_drop();
-        statements.push(Statement::new(render(metadata.up(self.dialect), &prefix), Vec::new()));
-        statements.push(self.totals_of_new_shadow());
-        statements
-    }
-
-    fn shadow_drop(&self) -> Vec<Statement> {
-        let Self { prefix, shadow, .. } = self;
-        let mut statements = vec![Statement::new(format!("DROP TABLE IF EXISTS {shadow}"), Vec::new())];
-        if self.dialect == Dialect::Sqlite {
-            statements.insert(
-                0,
-                Statement::new(format!("DROP TABLE IF EXISTS {prefix}shadow_fm_text"), Vec::new()),
-            );
-        }
-        statements
-    }
-
-    pub(super) fn shadow_fill(
-        &self,
-        files: &[FileMetadata],
-        gone: &[(Uuid, String)],
-    ) -> Result<Vec<Statement>, IndexError> {
-        let put = self.put_files_into(&self.shadow, files)?;
-        let remove = self.remove_files_from(&self.shadow, gone);
-        let ids: Vec<Uuid> = files
-            .iter()
-            .map(|file| file.file_id)
-            .chain(gone.iter().map(|(id, _)| *id))
-            .collect();
-        Ok(self.counted(Counted::Shadow, &ids, vec![put, remove]))
-    }
-
-    /// PostgreSQL swaps names. SQLite cannot rename an index, so there the rows move, in the same single transaction.
-    pub(super) fn shadow_swap(&self) -> Vec<Statement> {
-        let Self {
-            files, shadow, prefix, ..
-        } = self;
-        let plain = |sql: String| Statement::new(sql, Vec::new());
-        let mut statements = match self.dialect {
-            Dialect::Postgres => {
-                let mut statements = vec![
-                    plain(format!("DROP TABLE {files}")),
-                    plain(format!("ALTER TABLE {shadow} RENAME TO {files}")),
-                ];
-                statements.extend(
-                    FILE_INDEXES
-                        .iter()
-                        .map(|name| plain(format!("ALTER INDEX {prefix}shadow_{name} RENAME TO {prefix}{name}"))),
-                );
-                statements
-            }
-            Dialect::Sqlite => {
-                let columns: Vec<_> = FILE_COLUMNS.into_iter().chain(SEARCH_COLUMNS).collect();
-                let list = names(&columns);
-                let mut statements = vec![
-                    plain(format!("DELETE FROM {files}")),
-                    plain(format!("INSERT INTO {files} ({list}) SELECT {list} FROM {shadow}")),
-                ];
-                statements.extend(self.shadow_drop());
-                statements
-            }
-        };
-        statements.push(self.totals_of_swapped_shadow());
-        statements
-    }
 }
-
-/// What the first migration's indexes are called after the prefix, on PostgreSQL.
-const FILE_INDEXES: [&str; 9] = [
-    "fm_pkey",
-    "fm_created_idx",
-    "fm_size_idx",
-    "fm_name_idx",
-    "fm_user_idx",
-    "fm_expires_idx",
-    "fm_tags_idx",
-    "fm_meta_idx",
-    "fm_text_idx",
-];
 
 /// The metadata as a row: every column present, times with all their digits, and what search needs.
 fn file_row(file: &FileMetadata) -> Result<Value, IndexError> {
