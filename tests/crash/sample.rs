@@ -12,9 +12,9 @@ use e2e::crash::{chaos, fault, kill, outage, power, volume};
 /// Kept small: this machine runs other tests as well.
 const OPTIONS: Options = Options {
     jobs: 2,
-    points: Some(24),
-    states: 32,
-    seconds: 8,
+    points: Some(48),
+    states: 64,
+    seconds: 20,
     seed: 20_261_122,
 };
 
@@ -29,12 +29,12 @@ fn expect_none(rows: &[Row], least: usize) {
 
 #[test]
 fn killed_element_keeps_what_it_acknowledged() {
-    expect_none(&kill::run(&World::new().unwrap(), &OPTIONS).unwrap(), 16);
+    expect_none(&kill::run(&World::new().unwrap(), &OPTIONS).unwrap(), 32);
 }
 
 #[test]
 fn failing_calls_lose_nothing_and_are_never_acknowledged() {
-    expect_none(&fault::run(&World::new().unwrap(), &OPTIONS).unwrap(), 16);
+    expect_none(&fault::run(&World::new().unwrap(), &OPTIONS).unwrap(), 32);
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn servers_away_are_refused_soon_and_settled_later() {
 
 #[test]
 fn power_cut_loses_nothing_acknowledged() {
-    expect_none(&power::run(&World::new().unwrap(), &OPTIONS, &RECORDINGS).unwrap(), 24);
+    expect_none(&power::run(&World::new().unwrap(), &OPTIONS, &RECORDINGS).unwrap(), 48);
 }
 
 #[test]

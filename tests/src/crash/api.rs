@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use element_api::{Info, Mode, ModeState, Page};
+use anyhow::{Context, Result, bail, ensure};
+use element_api::{Info, Mode, ModeState, Page, Task, TaskKind, TaskStatus};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
@@ -15,6 +15,9 @@ use uuid::Uuid;
 
 /// Far more than any answer takes.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// Between two questions about a task.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Rows in a page, and more than any run stores.
 const PAGE: usize = 1000;
@@ -66,9 +69,9 @@ impl Reply {
                 )
             }),
             Self::Answer { body, status } => {
-                anyhow::bail!("the answer was {status}: {}", String::from_utf8_lossy(body))
+                bail!("the answer was {status}: {}", String::from_utf8_lossy(body))
             }
-            Self::Broken => anyhow::bail!("there was no answer"),
+            Self::Broken => bail!("there was no answer"),
         }
     }
 }
@@ -117,6 +120,34 @@ impl Api {
         let form = form.part("file", Part::bytes(content).file_name(name.to_owned()));
         self.call(Method::POST, "/files/upload", |request| request.multipart(form))
             .await
+    }
+
+    /// Uploads a file that is kept for a while only.
+    pub async fn create_temporary(&self, name: &str, content: Vec<u8>) -> Reply {
+        let form = Form::new().text("retention_policy", "temporary");
+        let form = form.part("file", Part::bytes(content).file_name(name.to_owned()));
+        self.call(Method::POST, "/files/upload", |request| request.multipart(form))
+            .await
+    }
+
+    /// Runs a task to its end; false when the element ended first.
+    pub async fn maintain(&self, kind: TaskKind) -> Result<bool> {
+        let mut reply = self
+            .call(Method::POST, &format!("/maintenance/{}", kind.as_str()), |request| {
+                request
+            })
+            .await;
+        while reply.status().is_some() {
+            let task: Task = reply.json()?;
+            match task.status {
+                TaskStatus::Running => {}
+                TaskStatus::Succeeded => return Ok(true),
+                TaskStatus::Failed | TaskStatus::Stopped => bail!("{kind:?} failed: {:?}", task.error),
+            }
+            tokio::time::sleep(PAUSE).await;
+            reply = self.get(&format!("/maintenance/tasks/{}", task.id)).await;
+        }
+        Ok(false)
     }
 
     /// Begins an upload and goes away before its end.
@@ -168,7 +199,7 @@ impl Api {
     /// All files, as the database has them.
     pub async fn list(&self) -> Result<Page> {
         let page: Page = self.get(&format!("/files?limit={PAGE}")).await.json()?;
-        anyhow::ensure!(page.next_cursor.is_none(), "a run stores at most {PAGE} files");
+        ensure!(page.next_cursor.is_none(), "a run stores at most {PAGE} files");
         Ok(page)
     }
 

@@ -14,6 +14,9 @@ use super::workload::checksum;
 
 const ATTRIBUTES: &str = ".attr.json";
 
+/// What an attr file counts for in the used bytes.
+const ATTRIBUTES_BYTES: u64 = 4096;
+
 /// Everything that is not as it must be.
 #[derive(Debug, Default)]
 pub struct Findings(pub Vec<String>);
@@ -68,7 +71,7 @@ async fn rows(api: &Api, findings: &mut Findings) -> Result<BTreeMap<Uuid, FileM
     findings.unless(info.files == Some(page.total), || {
         format!("/info counts {:?} files, the list {}", info.files, page.total)
     });
-    let bytes: u64 = page.items.iter().map(|file| file.file_size).sum();
+    let bytes: u64 = page.items.iter().map(|file| file.file_size + ATTRIBUTES_BYTES).sum();
     findings.unless(info.capacity.used_bytes == bytes, || {
         format!("the files take {bytes} bytes, counted are {}", info.capacity.used_bytes)
     });

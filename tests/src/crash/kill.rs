@@ -1,5 +1,7 @@
 //! Kills: the element dies at every call that changes a file or sends something, starts again, and is checked.
 
+mod gc;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -21,6 +23,8 @@ pub enum Scene {
     Files,
     /// Every change of the mode.
     Modes,
+    /// The end of a file whose time is over.
+    Gc,
     /// The command that rebuilds the database.
     Rebuild,
     /// A start after it was killed at that call of [`Scene::Files`].
@@ -33,6 +37,7 @@ impl Scene {
             Self::Start => "first start and stop",
             Self::Files => "create, update, delete, abort, stop",
             Self::Modes => "mode changes",
+            Self::Gc => "garbage collection",
             Self::Rebuild => "rebuild",
             Self::Recovery(_) => "recovery itself",
         }
@@ -115,7 +120,7 @@ fn of_tracer(world: &World, backend: Backend) -> Result<Vec<Point>> {
         count.with_context(|| format!("failed to count the calls of {scene:?} on {backend:?}"))
     };
     let files = count(Scene::Files)?;
-    let mut scenes = vec![Scene::Start, Scene::Files, Scene::Modes, Scene::Rebuild];
+    let mut scenes = vec![Scene::Start, Scene::Files, Scene::Modes, Scene::Gc, Scene::Rebuild];
     scenes.extend((0..FIRST_KILLS).map(|at| Scene::Recovery(1 + at * files.saturating_sub(1) / (FIRST_KILLS - 1))));
     let mut points = Vec::new();
     for scene in scenes {
@@ -220,6 +225,16 @@ async fn act(site: &mut Site<'_>, scene: Scene, plan: Plan) -> Result<(Ledger, A
         Scene::Modes => {
             site.set("APP_MODE", "rw");
             play(site, MODES, plan).await
+        }
+        Scene::Gc => {
+            let ledger = Ledger::default();
+            gc::prepare(site, &ledger).await?;
+            let (element, control) = site.start_traced(plan, false).await?;
+            let element = element.context("the element ended before its scene began")?;
+            control.arm();
+            gc::collect(&element, &ledger).await?;
+            element.stop()?;
+            Ok((ledger, control))
         }
         Scene::Rebuild => {
             let ledger = Ledger::default();
