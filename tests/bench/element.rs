@@ -33,23 +33,42 @@ impl Element {
         Self::start_below(scene, name, &[])
     }
 
+    /// The same, told more than every element is.
+    pub(crate) fn start_with(scene: &Scene, name: &str, settings: &[(&'static str, String)]) -> Result<Self> {
+        Self::prepare(scene, name)?;
+        Self::spawn(scene, name, &[], settings)?.made_ready(scene, name)
+    }
+
     /// The same, started by another program: that program's words come first.
     pub(crate) fn start_below(scene: &Scene, name: &str, outer: &[String]) -> Result<Self> {
+        Self::prepare(scene, name)?;
+        Self::start_again(scene, name, outer)
+    }
+
+    fn prepare(scene: &Scene, name: &str) -> Result<()> {
         scene.database.create(&database_of(name))?;
         scene.fresh_folder(&format!("storage-{name}"))?;
-        Self::start_again(scene, name, outer)
+        Ok(())
     }
 
     /// An element over what an earlier one of this name left; ready when this returns.
     pub(crate) fn start_again(scene: &Scene, name: &str, outer: &[String]) -> Result<Self> {
-        let element = Self::spawn(scene, name, outer)?;
-        wait_for("a ready element", READY_LIMIT, || element.is_ready())
+        Self::spawn(scene, name, outer, &[])?.made_ready(scene, name)
+    }
+
+    fn made_ready(self, scene: &Scene, name: &str) -> Result<Self> {
+        wait_for("a ready element", READY_LIMIT, || self.is_ready())
             .with_context(|| fs::read_to_string(scene.at(&log_of(name))).unwrap_or_default())?;
-        Ok(element)
+        Ok(self)
     }
 
     /// Begins a start, and does not wait for it.
-    pub(crate) fn spawn(scene: &Scene, name: &str, outer: &[String]) -> Result<Self> {
+    pub(crate) fn spawn(
+        scene: &Scene,
+        name: &str,
+        outer: &[String],
+        settings: &[(&'static str, String)],
+    ) -> Result<Self> {
         let (port, storage) = (free_port()?, scene.at(&format!("storage-{name}")));
         let log = File::create(scene.at(&log_of(name)))?;
         let mut words = outer.iter().map(std::ffi::OsString::from).collect::<Vec<_>>();
@@ -58,6 +77,7 @@ impl Element {
         let mut command = guarded(words.next().context("no program")?);
         command.args(words).arg("serve").env_clear();
         configure(&mut command, scene, name)?;
+        command.envs(settings.iter().map(|(name, value)| (name, value)));
         let child = command
             .env("SERVER_PORT", port.to_string())
             .env("STORAGE_LOCAL_BASE_PATH", &storage)

@@ -1,5 +1,6 @@
 //! The experiments, one a file, each with its targets. Each starts what it needs and leaves nothing.
 
+mod bucket;
 mod download;
 mod health;
 mod large_upload;
@@ -22,7 +23,7 @@ pub(crate) struct Experiment {
     pub(crate) run: fn(&Scene) -> Result<Vec<Row>>,
 }
 
-const ALL: [Experiment; 9] = [
+const ALL: [Experiment; 10] = [
     Experiment {
         name: "E1",
         about: "downloads against nginx",
@@ -62,6 +63,11 @@ const ALL: [Experiment; 9] = [
         name: "E8",
         about: "start to ready, at a hundred times the files",
         run: start::run,
+    },
+    Experiment {
+        name: "E9",
+        about: "files in a bucket against a bare client",
+        run: bucket::run,
     },
     Experiment {
         name: "E10",

@@ -1,6 +1,7 @@
 //! `bench`: measures a built element against nginx and against what disk and database can do at all, on this machine and in
 //! this run. `cluster bench` builds the element, starts PostgreSQL and calls it. Nothing here decides whether a test passes.
 
+mod bucket;
 mod client;
 mod database;
 mod element;

@@ -113,18 +113,30 @@ impl Postgres {
 }
 
 async fn transact(connection: &mut PgConnection, statements: &[Statement]) -> Result<(), sqlx::Error> {
+    // Alone it is a transaction anyway, and two round trips shorter.
+    if let [statement] = statements
+        && statement.changes_all_or_nothing()
+    {
+        return run(connection, statement).await;
+    }
     let mut transaction = connection.begin().await?;
     for statement in statements {
-        let done = if statement.parameters.is_empty() {
-            transaction.execute(sqlx::raw_sql(statement.text())).await?
-        } else {
-            transaction.execute(bound(statement)).await?
-        };
-        if !statement.is_satisfied_by(done.rows_affected()) {
-            return Err(sqlx::Error::RowNotFound);
-        }
+        run(&mut transaction, statement).await?;
     }
     transaction.commit().await
+}
+
+async fn run(connection: &mut PgConnection, statement: &Statement) -> Result<(), sqlx::Error> {
+    let done = if statement.parameters.is_empty() {
+        connection.execute(sqlx::raw_sql(statement.text())).await?
+    } else {
+        connection.execute(bound(statement)).await?
+    };
+    if statement.is_satisfied_by(done.rows_affected()) {
+        Ok(())
+    } else {
+        Err(sqlx::Error::RowNotFound)
+    }
 }
 
 impl Backend for Postgres {

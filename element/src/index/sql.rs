@@ -46,6 +46,11 @@ impl Statement {
         self.touches.is_none_or(|expected| expected == rows)
     }
 
+    /// Whether nothing is changed when it does not touch what it must.
+    pub(super) fn changes_all_or_nothing(&self) -> bool {
+        self.touches.is_none_or(|expected| expected <= 1)
+    }
+
     /// The text for sqlx. It holds only our own words and a validated [`TablePrefix`].
     pub(super) fn text(&self) -> SqlStr {
         AssertSqlSafe(Arc::clone(&self.sql)).into_sql_str()

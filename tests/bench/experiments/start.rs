@@ -50,7 +50,7 @@ pub(super) fn run(scene: &Scene) -> Result<Vec<Row>> {
 /// Milliseconds of one start, which is then killed.
 fn start(scene: &Scene, name: &str) -> Result<f64> {
     let started = Instant::now();
-    let element = Element::spawn(scene, name, &[])?;
+    let element = Element::spawn(scene, name, &[], &[])?;
     while !element.is_ready().unwrap_or(false) {
         ensure!(started.elapsed() < LIMIT, "the element did not become ready");
         std::thread::sleep(Duration::from_millis(1));
