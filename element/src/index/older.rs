@@ -16,7 +16,7 @@ impl Index {
         if older.is_empty() || (found.contains(&migrations) && self.is_migrated().await?) {
             return Ok(());
         }
-        let renames: Vec<Statement> = older.iter().map(|name| self.sql.set_aside(name)).collect();
+        let renames: Vec<Statement> = older.iter().flat_map(|name| self.sql.set_aside(name)).collect();
         self.backend.transact(&renames).await?;
         tracing::warn!(tables = ?older, "set tables of an older system aside, as {}{ASIDE}*", self.sql.prefix);
         Ok(())
@@ -49,13 +49,22 @@ impl Sql {
         Statement::new(names, tables.map(Parameter::Text).to_vec())
     }
 
-    /// `name` is one of ours: it came from asking for it.
-    fn set_aside(&self, name: &str) -> Statement {
-        let rest = name.strip_prefix(&self.prefix).unwrap_or(name);
-        Statement::new(
-            format!("ALTER TABLE {name} RENAME TO {}{ASIDE}{rest}", self.prefix),
-            Vec::new(),
-        )
+    /// `name` is one of ours: it came from asking for it. On PostgreSQL an index keeps its name when its table is renamed, and would
+    /// stand in the way of ours.
+    fn set_aside(&self, name: &str) -> Vec<Statement> {
+        let prefix = &self.prefix;
+        let rest = name.strip_prefix(prefix).unwrap_or(name);
+        let mut texts = vec![format!("ALTER TABLE {name} RENAME TO {prefix}{ASIDE}{rest}")];
+        if self.dialect == Dialect::Postgres {
+            texts.push(format!(
+                "DO $$ DECLARE found record; BEGIN \
+                 FOR found IN SELECT c.relname AS name FROM pg_index JOIN pg_class AS c ON c.oid = indexrelid \
+                 WHERE indrelid = '{prefix}{ASIDE}{rest}'::regclass AND starts_with(c.relname, '{prefix}') \
+                 LOOP EXECUTE format('ALTER INDEX %I RENAME TO %I', found.name, \
+                 '{prefix}{ASIDE}' || substr(found.name, length('{prefix}') + 1)); END LOOP; END $$"
+            ));
+        }
+        texts.into_iter().map(|text| Statement::new(text, Vec::new())).collect()
     }
 }
 
