@@ -55,6 +55,10 @@ pub fn decode(bytes: &[u8], storage_path: &str) -> Result<FileMetadata, AttrErro
     metadata.created_at = whole_microseconds(metadata.created_at);
     metadata.updated_at = whole_microseconds(metadata.updated_at);
     metadata.expires_at = metadata.expires_at.map(whole_microseconds);
+    if metadata.checksum.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        // Older systems wrote either case, and checksums are compared as texts.
+        metadata.checksum.make_ascii_lowercase();
+    }
     Ok(metadata)
 }
 

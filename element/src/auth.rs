@@ -112,12 +112,13 @@ fn bearer(headers: &HeaderMap) -> Result<&str, AuthError> {
     if values.next().is_some() {
         return Err(AuthError::Malformed);
     }
-    let (scheme, token) = value
-        .to_str()
-        .ok()
-        .and_then(|value| value.split_once(' '))
-        .ok_or(AuthError::Malformed)?;
-    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.contains(char::is_whitespace) {
+    let value = value.to_str().map_err(|_| AuthError::Malformed)?;
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    if !scheme.is_empty() && !scheme.eq_ignore_ascii_case("bearer") {
+        // Of another scheme: no token was sent (RFC 6750, section 3.1).
+        return Err(AuthError::Missing);
+    }
+    if scheme.is_empty() || token.is_empty() || token.contains(char::is_whitespace) {
         return Err(AuthError::Malformed);
     }
     Ok(token)

@@ -1,4 +1,4 @@
-//! The command line: commands and their flags. Every flag is also an environment variable; the words are read here and
+//! The command line: commands and their flags. Every setting is also an environment variable; the words are read here and
 //! judged in `config`.
 
 use std::path::PathBuf;

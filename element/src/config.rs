@@ -17,6 +17,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use element_api::Mode;
+use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 
 use self::args::{ElementArgs, LogArgs, ServerArgs, StorageArgs};
@@ -186,22 +187,30 @@ impl StorageConfig {
     pub(crate) fn read(args: StorageArgs) -> Result<Self, ConfigError> {
         let max_size = Value::new("STORAGE_MAX_SIZE", args.storage_max_size)?.size()?;
         let max_file_size = Value::new("UPLOAD_MAX_FILE_SIZE", args.upload_max_file_size)?.size()?;
-        let endpoint = Value::new("STORAGE_EXTERNAL_ENDPOINT", args.storage_external_endpoint)?.read(|text| {
-            let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
-            match host {
-                Some(host) if !host.is_empty() && !text.contains(char::is_whitespace) => Ok(text.to_owned()),
-                _ => Err("use a URL such as http://storage-01:8010"),
-            }
-        })?;
+        let endpoint = Value::new("STORAGE_EXTERNAL_ENDPOINT", args.storage_external_endpoint)?;
         Ok(Self {
             max_size,
             max_file_size: max_file_size.unwrap_or(DEFAULT_MAX_FILE_SIZE),
             priority: Value::new("STORAGE_PRIORITY", args.storage_priority)?
                 .number(0, i64::from(i32::MAX))?
                 .unwrap_or(DEFAULT_PRIORITY),
-            endpoint,
+            endpoint: endpoint.read(published_address)?,
         })
     }
+}
+
+/// The address as it was written: clients are told it word by word.
+fn published_address(text: &str) -> Result<String, &'static str> {
+    const HELP: &str = "use a URL such as http://storage-01:8010";
+    let is_http = text.starts_with("http://") || text.starts_with("https://");
+    if !is_http || text.contains(char::is_whitespace) {
+        return Err(HELP);
+    }
+    let url: Url = text.parse().map_err(|_| HELP)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("leave user and password out of it: everybody is told it");
+    }
+    Ok(text.to_owned())
 }
 
 impl LogConfig {

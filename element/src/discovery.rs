@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::connection::Redis;
 use self::report::{Report, TTL_SECONDS, leave};
-use crate::files::Files;
+use crate::files::{Chain, FileError, Files};
 use crate::state::App;
 
-/// Reports until the server stops, then takes the element out.
+/// Reports until the server stops, then takes the element out, unless other servers of it go on.
 pub(crate) async fn report(mut redis: Redis, app: App, files: Files, endpoint: String, stopping: CancellationToken) {
     let mut changes = app.modes().subscribe();
     let mut reachable = true;
@@ -42,7 +42,33 @@ pub(crate) async fn report(mut redis: Redis, app: App, files: Files, endpoint: S
             () = tokio::time::sleep(redis.interval) => {}
         }
     }
+    if is_served_on(files.others_live().await) {
+        tracing::info!("other servers go on announcing the element");
+        return;
+    }
     if let Err(error) = redis.send(&leave(&app.about().element_id)).await {
         tracing::warn!(%error, "failed to leave discovery; the element is forgotten in {TTL_SECONDS} seconds");
+    }
+}
+
+/// Whether another server of the element lives, by what the database says. When it does not say, the element is taken out: those that
+/// live put it back with their next report, while nobody would take out one that nothing serves.
+fn is_served_on(others_live: Result<bool, FileError>) -> bool {
+    others_live.unwrap_or_else(|error| {
+        tracing::warn!(error = %Chain(&error), "failed to learn whether other servers of the element live");
+        false
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_served_on;
+    use crate::files::FileError;
+
+    #[test]
+    fn element_is_left_announced_only_while_another_server_is_known_to_live() {
+        assert!(is_served_on(Ok(true)));
+        assert!(!is_served_on(Ok(false)));
+        assert!(!is_served_on(Err(FileError::Unwritable)));
     }
 }

@@ -1,9 +1,9 @@
 //! Durable changes of the file system: the only module that renames and flushes.
 //!
-//! Every function returns once a power cut can no longer undo what it did. All of them block; call them from a writer thread.
-//! A failed flush is remembered for the life of the process ([`flush_failed`]): the kernel may have dropped the pages it could
-//! not write, so a later flush that succeeds proves nothing (Rebello et al., "Can Applications Recover from fsync Failures?",
-//! USENIX ATC 2020).
+//! All functions block; call them from a writer thread. What each promises against a power cut it says itself.
+//! A failed flush is remembered for the life of the process ([`flush_failed`]), and every later one fails too: the kernel may have
+//! dropped the pages it could not write, so a flush that succeeds after it proves nothing (Rebello et al., "Can Applications
+//! Recover from fsync Failures?", USENIX ATC 2020).
 
 #![allow(clippy::disallowed_methods, reason = "this is the one place they are for")]
 
@@ -26,14 +26,23 @@ pub fn flush_failed() -> bool {
     FLUSH_FAILED.load(Ordering::Acquire)
 }
 
+/// A flush failed that was not made here.
+pub fn note_failed_flush() {
+    FLUSH_FAILED.store(true, Ordering::Release);
+}
+
 /// A volume that is full says so at a flush where it allocates late; that is no reason to distrust it once there is room.
 fn noted(result: io::Result<()>) -> io::Result<()> {
-    if let Err(error) = &result
-        && !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-    {
-        FLUSH_FAILED.store(true, Ordering::Release);
+    match result {
+        Err(error) => {
+            if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+                note_failed_flush();
+            }
+            Err(error)
+        }
+        Ok(()) if flush_failed() => Err(io::Error::other("another flush failed, so this one proves nothing")),
+        Ok(()) => Ok(()),
     }
-    result
 }
 
 /// Flushes a file's content and size.
@@ -86,11 +95,6 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_parent(path)
 }
 
-/// Removes what a [`replace`] that was cut short left beside `path`. Not while another one is under way.
-pub fn clear_replacement(path: &Path) -> io::Result<()> {
-    remove(&replacement(path)).map(drop)
-}
-
 fn replacement(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
@@ -140,7 +144,16 @@ pub fn create_all(folder: &Path) -> io::Result<()> {
     } else {
         stands
     };
-    create_folders(stands, missing)
+    create_folders(stands, missing)?;
+    // An earlier start may have made the folder, and been cut short before it flushed the one around it.
+    match folder
+        .parent()
+        .filter(|_| missing.as_os_str().is_empty())
+        .map(sync_folder)
+    {
+        Some(Err(error)) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -148,7 +161,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::{clear_replacement, create_all, create_folders, remove, replace};
+    use super::{create_all, create_folders, remove, replace};
 
     #[test]
     fn replace_leaves_the_new_content_and_no_temporary_file() {
@@ -175,18 +188,6 @@ mod tests {
         create_all(&path).unwrap();
         create_all(&path).unwrap();
         assert!(path.is_dir());
-    }
-
-    #[test]
-    fn clear_replacement_removes_what_a_crash_left_and_not_the_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("mode.json");
-        replace(&path, b"one").unwrap();
-        fs::write(folder.path().join("mode.json.new"), b"tw").unwrap();
-        clear_replacement(&path).unwrap();
-        clear_replacement(&path).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"one");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod error;
 mod fsck;
 mod inspect;
 mod known;
+mod modes;
 mod quarantine;
 mod read;
 mod rebuild;
@@ -28,13 +29,14 @@ use jiff::SignedDuration;
 use tokio::sync::{Mutex, RwLock, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 pub use self::error::{FileError, OpenError, RebuildError};
 pub use self::fsck::Check;
 pub use self::inspect::{CareError, Plan, Reading, Rows, Unwatched, Watch};
 use self::known::Known;
-pub use self::read::Content;
+pub use self::read::{Content, StoreReader};
 use self::turn::Turns;
 use self::unsettled::{Bytes, Unsettled};
 pub use self::update::Patch;
@@ -42,7 +44,7 @@ pub use self::upload::{Author, Details, Stored, Upload};
 use crate::capacity::Accounts;
 use crate::durable;
 use crate::index::{Index, IndexError, Lease, Search, Sharing};
-use crate::store::{Fence, Store, StoreConfig};
+use crate::store::{Fence, OpenStoreError, Store, StoreConfig};
 use crate::wal::recover::Recoveries;
 use crate::wal::{Instance, OperationType, Wal, WalRecord};
 
@@ -57,6 +59,34 @@ pub struct Settings {
     pub max_file_size: u64,
     /// This running server, as log entries name it.
     pub instance_id: String,
+}
+
+/// A store that this server has, alone or with others. It can be read from the first moment.
+pub struct OwnStore {
+    store: Arc<dyn Store>,
+    sharing: Sharing,
+    fence: Fence,
+}
+
+impl OwnStore {
+    /// Takes the store.
+    ///
+    /// # Errors
+    /// When it is in use or unusable.
+    pub async fn take(settings: &Settings) -> Result<Self, OpenStoreError> {
+        let (sharing, fence) = if settings.store.is_shared() {
+            (Sharing::WithOthers, Fence::shut())
+        } else {
+            (Sharing::Alone, Fence::none())
+        };
+        let store = settings.store.open(settings.max_file_size, fence.clone()).await?;
+        Ok(Self { store, sharing, fence })
+    }
+
+    /// Reads of it, for as long as there are no [`Files`].
+    pub fn reader(&self) -> StoreReader {
+        StoreReader::new(Arc::clone(&self.store))
+    }
 }
 
 /// The files of one element; clones share them.
@@ -99,19 +129,24 @@ const OTHERS_INTERVAL: Duration = Duration::from_secs(5);
 const KEEP_LOG: SignedDuration = SignedDuration::from_hours(24);
 
 impl Files {
-    /// Takes the store, finishes or undoes what a crash left, and rebuilds a database that came up empty over files.
+    /// Takes the store, and then all else as [`Files::over`] does.
     ///
     /// # Errors
     /// When the store is in use or unusable, or the database is away.
+    #[cfg(test)]
     pub async fn open(settings: Settings, index: Index) -> Result<Self, OpenError> {
-        let (sharing, fence) = if settings.store.is_shared() {
-            (Sharing::WithOthers, Fence::shut())
-        } else {
-            (Sharing::Alone, Fence::none())
-        };
-        let store = settings.store.open(settings.max_file_size, fence.clone()).await?;
-        let instance = Instance::register(index.clone(), settings.instance_id.clone(), sharing, fence).await?;
-        let files = Self::assemble(settings, store, index, instance);
+        let store = OwnStore::take(&settings).await?;
+        Self::over(&store, settings, index).await
+    }
+
+    /// Finishes or undoes what a crash left in a store that was taken, and rebuilds a database that came up empty over files.
+    ///
+    /// # Errors
+    /// When the database is away, or the store fails.
+    pub async fn over(store: &OwnStore, settings: Settings, index: Index) -> Result<Self, OpenError> {
+        let id = settings.instance_id.clone();
+        let instance = Instance::register(index.clone(), id, store.sharing, store.fence.clone()).await?;
+        let files = Self::assemble(settings, Arc::clone(&store.store), index, instance);
         if let Err(error) = files.start().await {
             files.inner.instance.leave().await;
             return Err(error);
@@ -167,6 +202,14 @@ impl Files {
         self.inner.find(id).await
     }
 
+    /// The same for whoever is to change the file.
+    ///
+    /// # Errors
+    /// As there, and when the database is away.
+    pub async fn metadata_to_change(&self, id: Uuid) -> Result<FileMetadata, FileError> {
+        self.inner.find_to_change(id).await
+    }
+
     /// One page of the files that match.
     ///
     /// # Errors
@@ -196,6 +239,14 @@ impl Files {
     /// Log entries that were recovered by this process, at its start or later.
     pub fn recoveries(&self) -> &Recoveries {
         &self.inner.recoveries
+    }
+
+    /// Whether another server of this element lives.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn others_live(&self) -> Result<bool, FileError> {
+        Ok(self.inner.index.others_live(&self.inner.settings.instance_id).await?)
     }
 
     /// Holds a name among all servers of this element, so that a job of theirs runs once at a time. None while another has it.
@@ -240,6 +291,22 @@ impl Files {
             .map_err(FileError::storage("reach the store"))
     }
 
+    /// Runs an operation to its end, also when whoever asked for it goes away, and answers how it ended.
+    pub(crate) async fn to_the_end<T, E>(
+        &self,
+        doing: &'static str,
+        operation: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<FileError> + Send + 'static,
+    {
+        let running = self.inner.tasks.spawn(operation.in_current_span());
+        running
+            .await
+            .unwrap_or_else(|error| Err(FileError::storage(doing)(std::io::Error::other(error)).into()))
+    }
+
     /// Waits for what runs, settles what is open, and closes the database.
     pub async fn shutdown(&self) {
         self.inner.stopping.cancel();
@@ -280,9 +347,13 @@ impl Inner {
         }
     }
 
-    /// Writes a pending entry. One whose fate is not known is settled later by what stands on disk.
+    /// Writes a pending entry about a file.
     async fn begin(&self, operation: OperationType, id: Uuid, path: &str) -> Result<WalRecord, IndexError> {
-        let record = self.wal.record(operation, id, path);
+        self.begun(self.wal.record(operation, id, path)).await
+    }
+
+    /// Writes a pending entry. One whose fate is not known is settled later by what stands on disk.
+    async fn begun(&self, record: WalRecord) -> Result<WalRecord, IndexError> {
         if let Err(error) = self.wal.put(&record).await {
             self.unsettled.keep_if_room(record);
             return Err(error);
@@ -298,7 +369,10 @@ async fn sweep(store: &dyn Store, index: &Index) -> Result<usize, OpenError> {
         // Looked at afterwards: an entry is written before anything of its upload is kept.
         let running = index.pending().await?;
         left.retain(|left| {
-            let is_owner = |record: &WalRecord| left.belongs_to(record.transaction_id, record.operation_data.planned());
+            let is_owner = |record: &WalRecord| {
+                let about = &record.operation_data;
+                left.belongs_to(record.transaction_id, [about.planned(), &about.storage_path])
+            };
             !running.iter().any(is_owner)
         });
     }
@@ -320,9 +394,13 @@ async fn look_after(inner: Arc<Inner>) {
     loop {
         tokio::select! {
             () = inner.stopping.cancelled() => return,
-            _ = retry.tick() => inner.retry_unsettled().await,
+            _ = retry.tick() => {
+                inner.index.release_left_over().await;
+                inner.retry_unsettled().await;
+            }
             _ = others.tick(), if !inner.instance.is_alone() => inner.look_after_others().await,
             _ = prune.tick() => {
+                inner.recover_late_comers().await;
                 if let Err(error) = inner.prune().await {
                     tracing::warn!(error = %Chain(&error), "failed to prune the write-ahead log");
                 }

@@ -26,6 +26,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use self::lease::Leases;
 pub use self::lease::{INSTANCE_TTL, Lease, Sharing};
 pub use self::migrate::MigrationStatus;
 pub use self::postgres::create_database;
@@ -68,6 +69,16 @@ impl From<sqlx::Error> for IndexError {
             Fault::Outage => Self::Unavailable(Arc::new(error)),
             Fault::Full => Self::Full(Arc::new(error)),
             Fault::Statement => Self::Statement(Arc::new(error)),
+        }
+    }
+}
+
+impl IndexError {
+    /// Why a transaction failed in which a statement must touch what is only this server's.
+    fn of_fenced(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::RowNotFound => Self::Fenced,
+            error => error.into(),
         }
     }
 }
@@ -187,6 +198,7 @@ pub struct Index {
     backend: Arc<dyn Backend>,
     sql: Arc<Sql>,
     writer: Writer,
+    leases: Arc<Leases>,
 }
 
 impl Index {
@@ -209,7 +221,12 @@ impl Index {
         };
         let sql = Arc::new(Sql::new(dialect, prefix));
         let writer = Writer::start(Arc::clone(&backend), Arc::clone(&sql));
-        Ok(Self { backend, sql, writer })
+        Ok(Self {
+            backend,
+            sql,
+            writer,
+            leases: Arc::default(),
+        })
     }
 
     /// `postgres` or `sqlite`.
@@ -302,6 +319,11 @@ impl Index {
         self.wal_records(&self.sql.wal_pending()).await
     }
 
+    /// Log entries about a file, of whichever server, that are pending.
+    pub async fn pending_about(&self, id: Uuid) -> Result<Vec<WalRecord>, IndexError> {
+        self.wal_records(&self.sql.wal_pending_about(id)).await
+    }
+
     /// Log entries that are pending, or were settled at `since` or later.
     pub async fn logged_since(&self, since: Timestamp) -> Result<Vec<WalRecord>, IndexError> {
         self.wal_records(&self.sql.wal_since(since)).await
@@ -320,24 +342,38 @@ impl Index {
         self.writer.submit(change).await
     }
 
-    /// Forgets settled log entries that were completed before `time`.
+    /// Forgets settled log entries that were completed before `time`, a batch at a time, so that nobody waits long for any.
     pub async fn prune_log(&self, time: Timestamp) -> Result<(), IndexError> {
-        Ok(self.backend.transact(&[self.sql.wal_prune(time)]).await?)
+        while !self.backend.fetch(&self.sql.wal_prunable(time)).await?.is_empty() {
+            self.backend.transact(&[self.sql.wal_prune(time)]).await?;
+        }
+        Ok(())
     }
 
-    /// Makes an empty shadow of the metadata table, dropping one that a killed rebuild left.
-    pub async fn shadow_create(&self) -> Result<(), IndexError> {
-        Ok(self.backend.transact(&self.sql.shadow_create()).await?)
+    /// Makes an empty shadow of the metadata table, dropping one that a killed rebuild left. This and what follows ends in
+    /// [`IndexError::Fenced`] once another server has `lease`.
+    pub async fn shadow_create(&self, lease: &Lease) -> Result<(), IndexError> {
+        self.fenced(lease, self.sql.shadow_create()).await
     }
 
     /// Adds to the shadow, or replaces there, the metadata of `files`, and removes the files `gone` from their paths.
-    pub async fn shadow_fill(&self, files: &[FileMetadata], gone: &[(Uuid, String)]) -> Result<(), IndexError> {
-        Ok(self.backend.transact(&self.sql.shadow_fill(files, gone)?).await?)
+    pub async fn shadow_fill(
+        &self,
+        lease: &Lease,
+        files: &[FileMetadata],
+        gone: &[(Uuid, String)],
+    ) -> Result<(), IndexError> {
+        self.fenced(lease, self.sql.shadow_fill(files, gone)?).await
     }
 
     /// Puts the shadow in the metadata table's place, in one transaction.
-    pub async fn shadow_swap(&self) -> Result<(), IndexError> {
-        Ok(self.backend.transact(&self.sql.shadow_swap()).await?)
+    pub async fn shadow_swap(&self, lease: &Lease) -> Result<(), IndexError> {
+        self.fenced(lease, self.sql.shadow_swap()).await
+    }
+
+    async fn fenced(&self, lease: &Lease, change: Vec<Statement>) -> Result<(), IndexError> {
+        let statements: Vec<_> = lease.fence().into_iter().chain(change).collect();
+        self.backend.transact(&statements).await.map_err(IndexError::of_fenced)
     }
 
     /// Closes every connection, after the changes already submitted.

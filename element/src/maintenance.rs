@@ -13,7 +13,8 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::config::MaintenanceConfig;
-use crate::files::{CareError, Chain, Files, Plan, Reading, Rows, Watch};
+use crate::files::{CareError, Chain, FileError, Files, Plan, Reading, Rows, Watch};
+use crate::index::Lease;
 use crate::metrics::Metrics;
 use crate::mode::Modes;
 use crate::tasks::{End, Meter, Running, Tasks};
@@ -44,6 +45,20 @@ struct Inner {
     tracker: TaskTracker,
 }
 
+/// Why a task did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotStarted {
+    /// One of its kind runs here.
+    #[error("task {} of kind {} is running", .0.id, .0.kind)]
+    Running(Box<Task>),
+    /// One of its kind runs elsewhere.
+    #[error("another server of this element runs a task of this kind")]
+    Elsewhere,
+    /// Nobody can tell whether one runs.
+    #[error("failed to start a task")]
+    Failed(#[from] FileError),
+}
+
 impl Maintenance {
     pub(crate) fn new(
         files: Files,
@@ -70,12 +85,25 @@ impl Maintenance {
         self.inner.tasks.get(id)
     }
 
-    /// Starts a task, or answers the one of its kind that runs.
-    pub(crate) fn start(&self, kind: TaskKind, started_by: &str) -> Result<Task, Box<Task>> {
-        let running = self.inner.tasks.begin(kind, started_by, Timestamp::now())?;
+    /// Starts a task, unless one of its kind runs, here or on another server of the element.
+    pub(crate) async fn start(&self, kind: TaskKind, started_by: &str) -> Result<Task, NotStarted> {
+        let tasks = &self.inner.tasks;
+        if let Some(running) = tasks.running(kind) {
+            return Err(NotStarted::Running(Box::new(running)));
+        }
+        let Some(lease) = self.inner.files.lease(&format!("maintenance/{kind}")).await? else {
+            let running = tasks.running(kind).map(Box::new);
+            return Err(running.map_or(NotStarted::Elsewhere, NotStarted::Running));
+        };
+        // Nothing waits from here on: a caller who goes away leaves no task that nobody sees to its end.
+        let running = tasks
+            .begin(kind, started_by, Timestamp::now())
+            .map_err(NotStarted::Running)?;
         let task = running.task();
         tracing::info!(audit = true, task_id = %task.id, %kind, started_by, "a task begins");
-        self.inner.tracker.spawn(Arc::clone(&self.inner).supervise(running));
+        self.inner
+            .tracker
+            .spawn(Arc::clone(&self.inner).supervise(running, lease));
         Ok(task)
     }
 
@@ -96,7 +124,7 @@ impl Maintenance {
         let every = self.inner.config.gc_interval;
         tokio::time::sleep(every.min(FIRST_GC)).await;
         loop {
-            self.start_unless_running(TaskKind::Gc);
+            self.start_unless_running(TaskKind::Gc).await;
             tokio::time::sleep(every).await;
         }
     }
@@ -111,7 +139,7 @@ impl Maintenance {
             let now = Timestamp::now();
             let wait = match self.inner.files.scrub_due(every, now).await {
                 Ok(due) if due <= now => {
-                    self.start_unless_running(TaskKind::Scrub);
+                    self.start_unless_running(TaskKind::Scrub).await;
                     SCRUB_RETRY
                 }
                 Ok(due) => Duration::try_from(due.duration_since(now))
@@ -133,19 +161,22 @@ impl Maintenance {
         }
     }
 
-    fn start_unless_running(&self, kind: TaskKind) {
-        if let Err(running) = self.start(kind, SCHEDULE) {
-            tracing::debug!(task_id = %running.id, %kind, "not started: one of its kind runs");
+    async fn start_unless_running(&self, kind: TaskKind) {
+        match self.start(kind, SCHEDULE).await {
+            Ok(_) => {}
+            Err(NotStarted::Failed(error)) => tracing::error!(%kind, error = %Chain(&error), "a task did not start"),
+            Err(running) => tracing::debug!(%kind, %running, "a task did not start"),
         }
     }
 }
 
 impl Inner {
     /// Sees a task through to its end, however it ends.
-    async fn supervise(self: Arc<Self>, running: Running) {
+    async fn supervise(self: Arc<Self>, running: Running, lease: Lease) {
         let task = running.task();
         let began = self.metrics.maintenance.began(task.kind);
-        let performing = tokio::spawn(Arc::clone(&self).perform_alone(task.kind, Arc::clone(running.meter())));
+        let meter = Arc::clone(running.meter());
+        let performing = tokio::spawn(Arc::clone(&self).perform_alone(task.kind, meter, lease));
         let end = match performing.await {
             Ok(Ok(end)) => end,
             Ok(Err(error)) => End::Failed(Chain(&error).to_string()),
@@ -164,10 +195,8 @@ impl Inner {
         }
     }
 
-    async fn perform_alone(self: Arc<Self>, kind: TaskKind, meter: Arc<Meter>) -> Result<End, CareError> {
-        let Some(lease) = self.files.lease(&format!("maintenance/{kind}")).await? else {
-            return Ok(End::Elsewhere);
-        };
+    /// The lease is freed before the task is said to have ended: whoever sees that may start another.
+    async fn perform_alone(self: Arc<Self>, kind: TaskKind, meter: Arc<Meter>, lease: Lease) -> Result<End, CareError> {
         let performed = self.perform(kind, meter).await;
         lease.release().await;
         Ok(performed?.map_or(End::Stopped, End::Succeeded))

@@ -1,22 +1,34 @@
-//! The element's mode: kept durably in `STORAGE/.artstore/mode.json`, changed along `Mode::transition_to` and nowhere else.
+//! The element's mode: kept durably with its files, changed along `Mode::transition_to` and nowhere else.
 //!
 //! What a start takes: what was last kept, else the configured mode; with a mode file, a higher generation in the file comes first.
-//! Knows nothing of HTTP: callers say who asks, and get a typed refusal.
+//! Servers that share a store share the mode: one changes it at a time, and the others follow. What follows from a wish is decided
+//! in [`step`]. Knows nothing of HTTP: callers say who asks, and get a typed refusal.
 
 pub(crate) mod file;
+pub(crate) mod follow;
+mod step;
 
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use element_api::{Mode, ModeChange, ModeState, Transition};
-use jiff::Timestamp;
+use element_api::{Mode, ModeState};
 use serde::Serialize;
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 use self::file::{ModeFile, ModeFileError};
-use crate::durable;
+pub(crate) use self::step::{TransitionError, Wish};
+use crate::files::{Chain, FileError, Files};
+
+/// Where the mode is found before the files are opened.
+#[derive(Clone, Debug)]
+pub(crate) enum Kept {
+    /// In this file of the storage folder.
+    In(PathBuf),
+    /// Nowhere on this machine.
+    Elsewhere,
+}
 
 /// Why the modes cannot be opened.
 #[derive(Debug, Error)]
@@ -35,48 +47,6 @@ pub(crate) enum OpenModeError {
     },
     #[error("APP_MODE_FILE is not usable, and no mode was kept before")]
     File(#[source] ModeFileError),
-    #[error("failed to keep the mode")]
-    Keep(#[source] KeepModeError),
-}
-
-/// Why a mode could not be kept.
-#[derive(Debug, Error)]
-pub(crate) enum KeepModeError {
-    #[error("failed to write {path:?}")]
-    Write {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("failed to encode the mode")]
-    Encode(#[source] serde_json::Error),
-}
-
-/// Why a mode did not change. Display is safe for users, except for `Keep`.
-#[derive(Debug, Error)]
-pub(crate) enum TransitionError {
-    #[error("{from} can never become {to}")]
-    Forbidden { from: Mode, to: Mode },
-    #[error("{from} becomes {to} only with confirm: true")]
-    NeedsConfirmation { from: Mode, to: Mode },
-    #[error("the mode file rules the mode; change it there")]
-    Managed,
-    #[error("generation {given} is not newer than {applied}, which asked for another mode")]
-    Stale { given: i64, applied: i64 },
-    #[error("failed to keep the mode")]
-    Keep(#[source] KeepModeError),
-}
-
-/// A wish for another mode.
-#[derive(Clone, Debug)]
-pub(crate) struct Wish {
-    pub(crate) target: Mode,
-    /// Whether the caller confirms a change that wants it.
-    pub(crate) confirmed: bool,
-    /// The generation of the mode file the wish goes with: the operator's way past a file that rules.
-    pub(crate) generation: Option<i64>,
-    pub(crate) by: String,
-    pub(crate) reason: Option<String>,
 }
 
 /// What the mode file last asked for and did not get.
@@ -91,7 +61,6 @@ pub(crate) struct Refused {
 
 /// The mode and its history, shared by all of the server.
 pub(crate) struct Modes {
-    path: PathBuf,
     file: Option<PathBuf>,
     state: watch::Sender<ModeState>,
     refused: RwLock<Option<Refused>>,
@@ -100,27 +69,19 @@ pub(crate) struct Modes {
 }
 
 impl Modes {
-    /// Takes the mode that was last kept, or a first one. What the mode file asks for beyond that is taken by
-    /// [`Modes::look_at_file`], once the storage folder is this server's. Blocks on the disk.
-    pub(crate) fn open(folder: &Path, configured: Mode, file: Option<PathBuf>) -> Result<Self, OpenModeError> {
-        let path = folder.join("mode.json");
-        let state = match read_kept(&path)? {
+    /// Takes the mode that was last kept on this machine, or else a first one, which [`Modes::take_over`] keeps. Blocks on the disk.
+    pub(crate) fn open(kept: &Kept, configured: Mode, file: Option<PathBuf>) -> Result<Self, OpenModeError> {
+        let state = match read_kept(kept)? {
             Some(kept) => kept,
-            None => {
-                let first = match &file {
-                    Some(file) => ModeFile::read(file).map_err(OpenModeError::File)?,
-                    None => ModeFile {
-                        mode: configured,
-                        generation: 0,
-                    },
-                };
-                let state = first_state(first);
-                write(&path, &state).map_err(OpenModeError::Keep)?;
-                state
-            }
+            None => step::first_state(match &file {
+                Some(file) => ModeFile::read(file).map_err(OpenModeError::File)?,
+                None => ModeFile {
+                    mode: configured,
+                    generation: 0,
+                },
+            }),
         };
         Ok(Self {
-            path,
             file,
             state: watch::Sender::new(state),
             refused: RwLock::new(None),
@@ -151,57 +112,79 @@ impl Modes {
         self.refused.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Changes the mode and answers once the change is durable. Blocks on the disk.
-    pub(crate) fn change(&self, wish: Wish) -> Result<ModeState, TransitionError> {
-        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Takes the mode that is kept with the files, which are this server's from here on, or keeps the first one there; then looks
+    /// at the mode file.
+    pub(crate) async fn take_over(self: &Arc<Self>, files: &Files) -> Result<(), FileError> {
+        {
+            let _here = self.changing.lock().await;
+            let _everywhere = files.mode_turn().await?;
+            match files.kept_mode().await? {
+                Some(kept) => self.show(kept),
+                None => files.keep_mode(&self.state()).await?,
+            }
+        }
+        self.look_at_file(files).await;
+        Ok(())
+    }
+
+    /// Changes the mode and answers once the change is durable. It goes on when the caller does not wait for it.
+    pub(crate) async fn change(self: &Arc<Self>, files: &Files, wish: Wish) -> Result<ModeState, TransitionError> {
+        let (modes, changing) = (Arc::clone(self), files.clone());
+        files
+            .to_the_end(
+                "change the mode",
+                async move { modes.change_now(&changing, wish).await },
+            )
+            .await
+    }
+
+    async fn change_now(&self, files: &Files, wish: Wish) -> Result<ModeState, TransitionError> {
+        let _here = self.changing.lock().await;
+        let _everywhere = files.mode_turn().await?;
+        self.take_kept(files).await?;
         let state = self.state();
-        if let Some(given) = wish.generation {
-            if given <= state.generation {
-                let stale = TransitionError::Stale {
-                    given,
-                    applied: state.generation,
-                };
-                return if wish.target == state.mode {
-                    Ok(state)
-                } else {
-                    Err(stale)
-                };
-            }
-        } else if self.is_managed() {
-            return Err(TransitionError::Managed);
-        }
-        let (from, to) = (state.mode, wish.target);
-        let next = match from.transition_to(to) {
-            // The operator only asks for what its own admission confirmed.
-            Transition::NeedsConfirmation if !wish.confirmed && wish.generation.is_none() => {
-                return Err(TransitionError::NeedsConfirmation { from, to });
-            }
-            Transition::Forbidden => return Err(TransitionError::Forbidden { from, to }),
-            Transition::Same if wish.generation.is_none() => return Ok(state),
-            Transition::Same => ModeState {
-                generation: wish.generation.unwrap_or(state.generation),
-                ..state
-            },
-            Transition::Allowed | Transition::NeedsConfirmation => changed(state, wish),
+        let Some(next) = step::next(&state, wish, self.is_managed())? else {
+            return Ok(state);
         };
-        if from != to {
-            let by = next.history.last().map(|change| change.by.clone());
-            tracing::info!(audit = true, %from, %to, by, generation = next.generation, "the mode changes");
+        let kept = if next.mode == state.mode {
+            files.keep_mode(&next).await
+        } else {
+            files.change_mode(&next).await
+        };
+        if let Err(error) = kept {
+            // It may be kept all the same.
+            if let Ok(Some(kept)) = files.kept_mode().await {
+                self.show(kept);
+            }
+            return Err(error.into());
         }
-        self.keep(next.clone()).map_err(TransitionError::Keep)?;
+        if let Some(change) = next.history.last().filter(|_| next.mode != state.mode) {
+            let (by, reason) = (&change.by, &change.reason);
+            tracing::info!(audit = true, from = %state.mode, to = %next.mode, by, reason, generation = next.generation, "the mode changed");
+        }
+        self.show(next.clone());
         Ok(next)
     }
 
-    /// Removes what a change left that a crash cut short. Blocks on the disk.
-    pub(crate) fn clear_residue(&self) {
-        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Err(error) = durable::clear_replacement(&self.path) {
-            tracing::warn!(%error, path = ?self.path, "failed to remove what an unfinished mode change left");
-        }
+    /// Takes over what another server of the element made of the mode.
+    pub(crate) async fn look_at_others(&self, files: &Files) -> Result<(), FileError> {
+        let _here = self.changing.lock().await;
+        self.take_kept(files).await
     }
 
-    /// Takes over what the mode file asks for, if it asks for something new. Blocks on the disk.
-    pub(crate) fn look_at_file(&self) {
+    async fn take_kept(&self, files: &Files) -> Result<(), FileError> {
+        if !files.is_alone()
+            && let Some(kept) = files.kept_mode().await?
+            && kept != *self.state.borrow()
+        {
+            tracing::info!(mode = %kept.mode, generation = kept.generation, "another server changed the mode");
+            self.show(kept);
+        }
+        Ok(())
+    }
+
+    /// Takes over what the mode file asks for, if it asks for something new.
+    pub(crate) async fn look_at_file(self: &Arc<Self>, files: &Files) {
         let Some(path) = &self.file else { return };
         let refused = match ModeFile::read(path) {
             Err(error) => Some(Refused {
@@ -210,7 +193,7 @@ impl Modes {
                 reason: error.to_string(),
             }),
             Ok(asked) if asked.generation <= self.state.borrow().generation => None,
-            Ok(asked) => self.take(asked),
+            Ok(asked) => self.take(files, asked).await,
         };
         let mut known = self.refused.write().unwrap_or_else(PoisonError::into_inner);
         if *known != refused {
@@ -222,7 +205,7 @@ impl Modes {
         }
     }
 
-    fn take(&self, asked: ModeFile) -> Option<Refused> {
+    async fn take(self: &Arc<Self>, files: &Files, asked: ModeFile) -> Option<Refused> {
         let wish = Wish {
             target: asked.mode,
             confirmed: true,
@@ -230,82 +213,29 @@ impl Modes {
             by: "operator".to_owned(),
             reason: Some("mode file".to_owned()),
         };
-        let error = self.change(wish).err()?;
-        let reason = match &error {
-            TransitionError::Keep(source) => format!("{error}: {source}"),
-            _ => error.to_string(),
-        };
+        let error = self.change(files, wish).await.err()?;
         Some(Refused {
             mode: Some(asked.mode),
             generation: Some(asked.generation),
-            reason,
+            reason: Chain(&error).to_string(),
         })
     }
 
-    /// Writes the state, then shows it: what a request sees is what a restart will find.
-    fn keep(&self, state: ModeState) -> Result<(), KeepModeError> {
-        write(&self.path, &state)?;
+    /// What a request sees is what a restart will find.
+    fn show(&self, state: ModeState) {
         self.state.send_replace(state);
-        Ok(())
     }
 }
 
-fn write(path: &Path, state: &ModeState) -> Result<(), KeepModeError> {
-    let bytes = serde_json::to_vec_pretty(state).map_err(KeepModeError::Encode)?;
-    durable::replace(path, &bytes).map_err(|source| KeepModeError::Write {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn read_kept(path: &Path) -> Result<Option<ModeState>, OpenModeError> {
-    match std::fs::read(path) {
+fn read_kept(kept: &Kept) -> Result<Option<ModeState>, OpenModeError> {
+    let Kept::In(path) = kept else { return Ok(None) };
+    let (path, bytes) = (path.clone(), std::fs::read(path));
+    match bytes {
         Ok(bytes) => serde_json::from_slice(&bytes)
             .map(Some)
-            .map_err(|source| OpenModeError::Parse {
-                path: path.to_owned(),
-                source,
-            }),
+            .map_err(|source| OpenModeError::Parse { path, source }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(OpenModeError::Read {
-            path: path.to_owned(),
-            source,
-        }),
-    }
-}
-
-fn first_state(first: ModeFile) -> ModeState {
-    let at = Timestamp::now();
-    let change = ModeChange {
-        from: None,
-        to: first.mode,
-        at,
-        by: "start".to_owned(),
-        reason: None,
-    };
-    ModeState {
-        mode: first.mode,
-        since: at,
-        generation: first.generation,
-        history: vec![change],
-    }
-}
-
-fn changed(state: ModeState, wish: Wish) -> ModeState {
-    let at = Timestamp::now();
-    let mut history = state.history;
-    history.push(ModeChange {
-        from: Some(state.mode),
-        to: wish.target,
-        at,
-        by: wish.by,
-        reason: wish.reason,
-    });
-    ModeState {
-        mode: wish.target,
-        since: at,
-        generation: wish.generation.unwrap_or(state.generation),
-        history,
+        Err(source) => Err(OpenModeError::Read { path, source }),
     }
 }
 

@@ -1,47 +1,38 @@
-//! Running the commands: what happens in which order. `serve` answers from the first moment, is ready once the database was
-//! reached and the log recovered, and on SIGTERM finishes what it has begun.
+//! Running the commands: what happens in which order. `serve` answers from the first moment, reads once it has the store, is ready
+//! once the database was reached and the log recovered ([`startup`]), and on SIGTERM finishes what it has begun.
+
+mod startup;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use element_api::Role;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 use crate::auth::Authenticator;
 use crate::auth::keys::Keys;
 use crate::cli::{MigrateAction, MigrateArgs, RebuildArgs, ServeArgs};
 use crate::config::environment::Environment;
-use crate::config::{
-    Config, DatabaseConfig, ElementConfig, LogConfig, LogFormat, MaintenanceConfig, StorageConfig, TokenRules,
-};
+use crate::config::{Config, DatabaseConfig, ElementConfig, LogConfig, LogFormat, StorageConfig};
 use crate::discovery::Redis;
-use crate::files::{Files, Settings};
+use crate::files::OwnStore;
 use crate::http::server::Server;
 use crate::index::{Index, MigrationStatus, create_database};
-use crate::maintenance::Maintenance;
 use crate::metrics::Metrics;
-use crate::mode::{self, Modes};
-use crate::state::{About, App, Opened};
-use crate::token::Claims;
+use crate::mode::{Kept, Modes};
+use crate::state::{About, App};
+use crate::store::{MODE_NOTE, StoreConfig};
 use crate::traces::Traces;
-use crate::{dev, discovery, durable, http, telemetry};
+use crate::{dev, durable, http, telemetry};
 
-/// How long to wait before the database is tried again: at first, and at the most.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(10);
-
-/// How long the token in the lines to paste is good.
-const DEV_TOKEN_TIME: Duration = Duration::from_secs(12 * 3600);
+use self::startup::{Startup, open, settings};
 
 /// The `serve` command.
 pub(crate) async fn serve(mut args: ServeArgs, environment: &Environment) -> Result<()> {
@@ -60,7 +51,11 @@ pub(crate) async fn serve(mut args: ServeArgs, environment: &Environment) -> Res
     let signals = Signals::new()?;
     let own_folder = config.element.own_folder();
     create(&own_folder)?;
-    let modes = Arc::new(Modes::open(&own_folder, config.mode, config.mode_file)?);
+    let kept = match &config.element.store {
+        StoreConfig::Local { .. } => Kept::In(own_folder.join(MODE_NOTE)),
+        StoreConfig::S3(_) => Kept::Elsewhere,
+    };
+    let modes = Arc::new(Modes::open(&kept, config.mode, config.mode_file)?);
     let keys = config
         .keys
         .map_or_else(|| dev::public_key(&own_folder).map(Keys::Fixed), Ok)?;
@@ -85,7 +80,7 @@ pub(crate) async fn serve(mut args: ServeArgs, environment: &Environment) -> Res
         stopping: stopping.clone(),
         tasks: tasks.clone(),
     };
-    tasks.spawn(startup.run());
+    let starting = tasks.spawn(startup.run());
     tasks.spawn(follow_issuer(app.clone(), stopping.clone()));
     if let Some(certificate) = config.connections.tls {
         tasks.spawn(http::tls::follow(certificate, stopping.clone()));
@@ -99,7 +94,19 @@ pub(crate) async fn serve(mut args: ServeArgs, environment: &Environment) -> Res
         tls,
     };
     let server = tokio::spawn(server.serve(listener, stopping.clone()));
-    stop_by_signal(signals, stopping, finish(server, tasks, app.clone()), &app).await
+    tokio::select! {
+        error = failure(starting) => Err(error),
+        stopped = stop_by_signal(signals, stopping, finish(server, tasks, app.clone()), &app) => stopped,
+    }
+}
+
+/// Waits for the start to fail for good, which it may never do.
+async fn failure(starting: JoinHandle<Result<()>>) -> anyhow::Error {
+    match starting.await {
+        Ok(Ok(())) => std::future::pending().await,
+        Ok(Err(error)) => error,
+        Err(panicked) => anyhow::Error::new(panicked).context("the start failed"),
+    }
 }
 
 /// Waits for a signal, and then for all that was begun.
@@ -143,61 +150,6 @@ async fn finish(server: JoinHandle<()>, tasks: TaskTracker, app: App) -> Result<
     Ok(())
 }
 
-/// What happens beside serving, from the start until the element is ready.
-struct Startup {
-    app: App,
-    element: ElementConfig,
-    storage: StorageConfig,
-    database: DatabaseConfig,
-    redis: Option<Redis>,
-    maintenance: MaintenanceConfig,
-    /// With `--dev`, what its tokens must say.
-    dev: Option<TokenRules>,
-    /// How and where the server listens.
-    origin: (&'static str, SocketAddr),
-    stopping: CancellationToken,
-    tasks: TaskTracker,
-}
-
-impl Startup {
-    async fn run(self) {
-        let opening = open_patiently(&self.element, &self.storage, &self.database);
-        let Some(opened) = self.stopping.run_until_cancelled(opening).await else {
-            return;
-        };
-        // The storage folder is ours from here on, and the mode kept in it.
-        mode::file::take_over(self.app.modes()).await;
-        let maintenance = Maintenance::new(
-            opened.files.clone(),
-            Arc::clone(self.app.modes()),
-            Arc::clone(self.app.metrics()),
-            self.maintenance,
-            self.stopping.clone(),
-            self.tasks.clone(),
-        );
-        maintenance.follow_schedule();
-        self.app.opened(opened.clone(), maintenance);
-        self.tasks
-            .spawn(mode::file::follow(Arc::clone(self.app.modes()), self.stopping.clone()));
-        tracing::info!(element_id = self.element.id, mode = %self.app.modes().current(), "ready");
-        if let Some(rules) = &self.dev
-            && let Err(error) = print_curl_lines(&self.element, self.origin, rules)
-        {
-            tracing::warn!(error = format!("{error:#}"), "failed to print the lines to paste");
-        }
-        if let Some(redis) = self.redis {
-            let endpoint = self.storage.endpoint.unwrap_or_else(|| own_endpoint(self.origin));
-            self.tasks.spawn(discovery::report(
-                redis,
-                self.app,
-                opened.files,
-                endpoint,
-                self.stopping,
-            ));
-        }
-    }
-}
-
 /// The `migrate` command.
 pub(crate) async fn migrate(args: MigrateArgs, environment: &Environment) -> Result<()> {
     telemetry::init(LogConfig::read(args.logs, LogFormat::Text)?);
@@ -233,7 +185,9 @@ pub(crate) async fn rebuild(args: RebuildArgs, environment: &Environment) -> Res
     element.check(&database)?;
     let storage = StorageConfig::read(args.storage)?;
     create(&element.own_folder())?;
-    let files = open(&element, &storage, &database).await?.files;
+    let settings = settings(&element, &storage);
+    let store = OwnStore::take(&settings).await?;
+    let files = open(&store, settings, &element, &database).await?.files;
     let report = files.rebuild().await;
     files.shutdown().await;
     let report = serde_json::to_string(&report?).context("failed to encode the report")?;
@@ -277,72 +231,6 @@ async fn listen(address: (std::net::IpAddr, u16)) -> Result<(TcpListener, Socket
     let address = listener.local_addr().context("failed to learn the listening address")?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "listening");
     Ok((listener, address))
-}
-
-/// Opens the files, however long the database takes to be there. Nothing is promised meanwhile: the element is not ready.
-async fn open_patiently(element: &ElementConfig, storage: &StorageConfig, database: &DatabaseConfig) -> Opened {
-    let mut pause = FIRST_RETRY;
-    loop {
-        match open(element, storage, database).await {
-            Ok(opened) => return opened,
-            Err(error) => {
-                let error = format!("{error:#}");
-                tracing::error!(error, retry_seconds = pause.as_secs(), "cannot start yet; trying again");
-            }
-        }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LAST_RETRY);
-    }
-}
-
-async fn open(element: &ElementConfig, storage: &StorageConfig, database: &DatabaseConfig) -> Result<Opened> {
-    let index = Index::open(database, &element.root).context("failed to set up the database")?;
-    let settings = Settings {
-        store: element.store.clone(),
-        max_size: storage.max_size,
-        max_file_size: storage.max_file_size,
-        instance_id: format!("{}/{}", element.id, Uuid::now_v7()),
-    };
-    let opened = async {
-        let status = index
-            .migrate_up()
-            .await
-            .context("failed to bring the database up to date")?;
-        let files = Files::open(settings, index.clone())
-            .await
-            .context("failed to open the files")?;
-        Ok(Opened {
-            files,
-            schema_version: status.current(),
-        })
-    };
-    let result = opened.await;
-    if result.is_err() {
-        index.close().await;
-    }
-    result
-}
-
-fn print_curl_lines(element: &ElementConfig, origin: (&str, SocketAddr), rules: &TokenRules) -> Result<()> {
-    let key = dev::private_key(&element.own_folder())?;
-    let claims = Claims::new(
-        "dev",
-        Role::Admin,
-        DEV_TOKEN_TIME,
-        rules.issuer.clone(),
-        rules.audience.clone(),
-    );
-    let lines = dev::curl_lines(origin, &claims.sign(&key)?);
-    let mut out = io::stdout();
-    out.write_all(lines.as_bytes())
-        .and_then(|()| out.flush())
-        .context("failed to write to standard output")
-}
-
-/// Where this machine believes to be reached, for an element that was not told.
-fn own_endpoint((scheme, address): (&str, SocketAddr)) -> String {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    format!("{scheme}://{host}:{}", address.port())
 }
 
 /// The `openapi` command.

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use crate::auth::Authenticator;
-use crate::files::Files;
+use crate::files::{Files, StoreReader};
 use crate::maintenance::Maintenance;
 use crate::metrics::{Metrics, Snapshot};
 use crate::mode::Modes;
@@ -40,6 +40,8 @@ struct Inner {
     modes: Arc<Modes>,
     metrics: Arc<Metrics>,
     traces: Option<Traces>,
+    /// Set once the store was taken.
+    reader: OnceLock<StoreReader>,
     /// Set once the database was reached and the write-ahead log recovered.
     opened: OnceLock<Opened>,
     /// Set just before.
@@ -62,6 +64,7 @@ impl App {
             modes,
             metrics,
             traces,
+            reader: OnceLock::new(),
             opened: OnceLock::new(),
             maintenance: OnceLock::new(),
             stopping: AtomicBool::new(false),
@@ -88,6 +91,17 @@ impl App {
 
     pub(crate) fn traces(&self) -> Option<&Traces> {
         self.inner.traces.as_ref()
+    }
+
+    /// Reads by id while the element starts up; none until the store was taken.
+    pub(crate) fn reader(&self) -> Option<&StoreReader> {
+        self.inner.reader.get()
+    }
+
+    /// The store was taken.
+    pub(crate) fn readable(&self, reader: StoreReader) {
+        // INVARIANT: there is one starter, so the cell is empty; were it not, the reader it holds is as good.
+        let _ = self.inner.reader.set(reader);
     }
 
     /// The files; none until the element has started up.

@@ -8,6 +8,7 @@
 //! ROOT/.artstore/tmp/ID               content of an upload in progress
 //! ROOT/.artstore/tmp/ID.attr.json     attributes about to take their place
 //! ROOT/.artstore/quarantine/ID/NAME   damaged content with its attributes, kept until a person removes it
+//! ROOT/.artstore/mode.json            the mode and its history
 //! ROOT/.artstore/scrub.json           how far the scrub came
 //! ROOT/.artstore/lock                 held by the one server of this folder
 //! ```
@@ -27,14 +28,16 @@ use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use element_api::FileMetadata;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 pub use self::fence::Fence;
@@ -44,6 +47,9 @@ pub use self::s3::S3Config;
 use self::s3::S3Store;
 pub use self::stamp::{Stamp, Stamped};
 use crate::attr::{self, AttrError};
+
+/// The note ([`Store::note`]) that keeps the element's mode.
+pub const MODE_NOTE: &str = "mode.json";
 
 /// Where files are to be kept.
 #[derive(Clone, Debug)]
@@ -313,11 +319,15 @@ pub enum Leftover {
 }
 
 impl Leftover {
-    /// Whether it belongs to `transaction`, whose upload was begun for the path `planned`.
-    pub fn belongs_to(&self, transaction: Uuid, planned: &str) -> bool {
+    /// Whether it belongs to `transaction`, which is about one of `paths`.
+    pub fn belongs_to(&self, transaction: Uuid, paths: [&str; 2]) -> bool {
         match self {
             Self::Temporary { transaction: owner, .. } => *owner == Some(transaction),
-            Self::Multipart { storage_path, .. } => storage_path == planned,
+            Self::Multipart { storage_path, .. } => {
+                paths.contains(&storage_path.as_str())
+                    // On its way into quarantine.
+                    || storage_path.split('/').any(|part| part.parse() == Ok(transaction))
+            }
         }
     }
 }
@@ -348,6 +358,22 @@ impl Found {
             Self::File(metadata) => format!("{}{}", metadata.storage_path, attr::SUFFIX),
             Self::Broken { path, .. } | Self::Orphan { path } => path.clone(),
         }
+    }
+}
+
+/// The most bytes an attr file of any system ever had. A larger one is none, and is not taken into memory.
+const MAX_ATTRIBUTES: u64 = 1 << 20;
+
+/// Searches by name go over all files, so only a few run at once.
+const MAX_WALKS: usize = 4;
+
+/// How long a search by name waits for others to end.
+const WALK_PATIENCE: Duration = Duration::from_secs(1);
+
+async fn turn_to_walk(walks: &Semaphore) -> io::Result<SemaphorePermit<'_>> {
+    match timeout(WALK_PATIENCE, walks.acquire()).await {
+        Ok(permit) => permit.map_err(io::Error::other),
+        Err(_) => Err(StoreAway::because("too many files are being searched for by name")),
     }
 }
 

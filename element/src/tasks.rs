@@ -34,8 +34,6 @@ pub(crate) enum End {
     Succeeded(TaskResult),
     Failed(String),
     Stopped,
-    /// Another server of the element does the same.
-    Elsewhere,
 }
 
 /// Every task of this server; clones share them.
@@ -87,6 +85,11 @@ impl Running {
 }
 
 impl Tasks {
+    /// The task of a kind that runs.
+    pub(crate) fn running(&self, kind: TaskKind) -> Option<Task> {
+        self.registry().running.get(&kind).map(Running::task)
+    }
+
     /// Begins a task, or answers the one of its kind that runs.
     pub(crate) fn begin(&self, kind: TaskKind, started_by: &str, now: Timestamp) -> Result<Running, Box<Task>> {
         let mut registry = self.registry();
@@ -118,10 +121,6 @@ impl Tasks {
             End::Succeeded(result) => (TaskStatus::Succeeded, Some(result), None),
             End::Failed(error) => (TaskStatus::Failed, None, Some(error)),
             End::Stopped => (TaskStatus::Stopped, None, None),
-            End::Elsewhere => {
-                let why = "another server of this element runs a task of this kind";
-                (TaskStatus::Stopped, None, Some(why.to_owned()))
-            }
         };
         let task = Task {
             status,

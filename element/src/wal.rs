@@ -5,8 +5,8 @@
 //! | step | what is done | attr file afterwards | recovery |
 //! |---|---|---|---|
 //! | 1 | log entry `pending` with the path | absent | undo: nothing to remove |
-//! | 2 | content streamed to `.artstore/tmp/ID`, flushed | absent | undo: remove the temporary file |
-//! | 3 | attributes to `.artstore/tmp/ID.attr.json`, flushed | absent | undo: remove both |
+//! | 2 | content streamed to `.artstore/tmp/ID` | absent | undo: remove the temporary file |
+//! | 3 | attributes to `.artstore/tmp/ID.attr.json`, both flushed | absent | undo: remove both |
 //! | 4 | content renamed to its place | absent | undo: remove it |
 //! | 5 | attributes renamed: **the commit point** | present | redo: put the row |
 //! | 6 | folder flushed | present | redo: put the row |
@@ -22,6 +22,8 @@
 //! Damaged content that goes into quarantine has an entry of its own kind, since it must never be removed: once a part of the file
 //! has moved recovery moves the other and removes the row; while both stand it leaves them.
 //!
+//! A change of the mode has an entry too, and its commit point is the note that keeps the mode: what stands there tells what became of it.
+//!
 //! Each entry names its server. One that lost its lease may find its entries taken over; then it can no longer settle them, and
 //! nothing of them is acknowledged (`instance`).
 
@@ -29,6 +31,7 @@ mod instance;
 mod record;
 pub mod recover;
 
+use element_api::Mode;
 use jiff::Timestamp;
 use uuid::Uuid;
 
@@ -60,13 +63,21 @@ impl Wal {
             file_id: Some(file_id),
             operation_data: OperationData {
                 storage_path: storage_path.to_owned(),
-                planned_path: None,
+                ..OperationData::default()
             },
             instance_id: self.instance_id.clone(),
             error_message: None,
             started_at: whole_microseconds(Timestamp::now()),
             completed_at: None,
         }
+    }
+
+    /// The same for a change of the mode to `target`.
+    pub fn mode_record(&self, target: Mode) -> WalRecord {
+        let mut record = self.record(OperationType::ModeChange, Uuid::nil(), "");
+        record.file_id = None;
+        record.operation_data.target_mode = Some(target);
+        record
     }
 
     /// Says durably what is about to be done, or that it is about another file or path than it was.

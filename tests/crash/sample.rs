@@ -58,20 +58,33 @@ fn power_cut_loses_nothing_acknowledged() {
 
 #[test]
 fn missing_folder_flush_is_found() {
-    expect_found(Planted::FolderFlush);
+    expect_found("writes", Planted::FolderFlush);
 }
 
 #[test]
 fn missing_data_flush_is_found() {
-    expect_found(Planted::DataFlush);
+    expect_found("writes", Planted::DataFlush);
 }
 
-fn expect_found(planted: Planted) {
-    let faulty: Vec<Recording> = RECORDINGS
-        .iter()
-        .take(1)
-        .map(|recording| recording.with(planted))
-        .collect();
+#[test]
+fn answer_before_the_folder_flush_is_found() {
+    expect_found("writes", Planted::EarlyAnswer);
+}
+
+#[test]
+fn early_answer_to_one_of_several_clients_is_found() {
+    expect_found("eight clients", Planted::EarlyAnswer);
+}
+
+#[test]
+fn missing_flush_in_recovery_is_found() {
+    expect_found("recoveries", Planted::RecoveryFlush);
+}
+
+#[track_caller]
+fn expect_found(recording: &str, planted: Planted) {
+    let recording = RECORDINGS.iter().find(|recorded| recorded.name == recording).unwrap();
+    let faulty = [recording.with(planted)];
     let rows = power::run(&World::new().unwrap(), &OPTIONS, &faulty).unwrap();
     assert!(totals(&rows).1 > 0, "nothing was found\n{}", table(&rows));
 }

@@ -64,11 +64,20 @@ const WARNING_PERCENT: u64 = 15;
 const CRITICAL_PERCENT: u64 = 8;
 const FULL_PERCENT: u64 = 2;
 
+/// Of a volume up to this size no status but `ok` takes more than a tenth.
+const SMALL_VOLUME: u64 = 20_000_000_000;
+const MOST_OF_A_SMALL_VOLUME_PERCENT: u64 = 10;
+
 impl Thresholds {
     /// The thresholds for a volume of `total` bytes: shares of it, so that a small volume is not "full" when it is nearly empty.
     pub const fn for_total(total: u64) -> Self {
+        let warning = if total <= SMALL_VOLUME {
+            MOST_OF_A_SMALL_VOLUME_PERCENT
+        } else {
+            WARNING_PERCENT
+        };
         Self {
-            warning: total / 100 * WARNING_PERCENT,
+            warning: total / 100 * warning,
             critical: total / 100 * CRITICAL_PERCENT,
             full: total / 100 * FULL_PERCENT,
         }
@@ -116,11 +125,16 @@ mod tests {
 
     #[test]
     fn status_follows_the_share_of_free_bytes() {
-        for total in [100 * MIB, 10_240 * MIB, 10_485_760 * MIB] {
+        for (total, warning_percent) in [
+            (100 * MIB, 10),
+            (10_240 * MIB, 10),
+            (102_400 * MIB, 15),
+            (10_485_760 * MIB, 15),
+        ] {
             for (free_percent, expected) in [
                 (100, CapacityStatus::Ok),
-                (16, CapacityStatus::Ok),
-                (14, CapacityStatus::Warning),
+                (warning_percent + 1, CapacityStatus::Ok),
+                (warning_percent - 1, CapacityStatus::Warning),
                 (7, CapacityStatus::Critical),
                 (1, CapacityStatus::Full),
                 (0, CapacityStatus::Full),

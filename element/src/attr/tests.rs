@@ -87,6 +87,20 @@ fn older_values_that_are_no_plain_values_become_text() {
 }
 
 #[test]
+fn older_checksum_in_upper_case_is_read_in_lower_case_and_what_is_no_hex_stays() {
+    for (text, expected) in [
+        ("AB".repeat(32), "ab".repeat(32)),
+        ("aB0f".to_owned(), "ab0f".to_owned()),
+        ("sha256:AB".to_owned(), "sha256:AB".to_owned()),
+        (String::new(), String::new()),
+    ] {
+        let mut old = serde_json::to_value(sample()).unwrap();
+        old["checksum"] = text.into();
+        assert_eq!(decode(old.to_string().as_bytes(), PATH).unwrap().checksum, expected);
+    }
+}
+
+#[test]
 fn todays_name_wins_over_the_older_one() {
     let mut document = serde_json::to_value(sample()).unwrap();
     document["size"] = 99.into();
@@ -120,6 +134,86 @@ fn value() -> impl Strategy<Value = MetadataValue> {
     ]
 }
 
+/// A value of a field: what belongs there, or anything else.
+fn field() -> impl Strategy<Value = serde_json::Value> {
+    let text = prop_oneof![
+        "00000000-0000-0000-0000-00000000000[0-9]",
+        "20[0-9]{2}-0[1-9]-[0-2][1-9][T ][01][0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?(Z|\\+00:00|-0[0-9]:30)?",
+        "[0-9a-fA-F]{1,64}",
+        "permanent|temporary|forever",
+        "\\PC{0,12}",
+    ];
+    let plain = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(serde_json::Value::from),
+        any::<i64>().prop_map(serde_json::Value::from),
+        (0_u32..400).prop_map(serde_json::Value::from),
+        any::<f64>().prop_map(serde_json::Value::from),
+        text.prop_map(serde_json::Value::from),
+    ];
+    plain.prop_recursive(2, 8, 3, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..3).prop_map(serde_json::Value::from),
+            prop::collection::btree_map("[a-z]{0,4}", inner, 0..3).prop_map(|members| serde_json::json!(members)),
+        ]
+    })
+}
+
+/// A document of an older system or of today, with some of its fields as they should not be.
+fn document() -> impl Strategy<Value = serde_json::Value> {
+    let names = prop::sample::select(vec![
+        "size",
+        "uploaded_at",
+        "uploaded_by",
+        "custom_attributes",
+        "schema_version",
+        "file_id",
+        "original_filename",
+        "storage_path",
+        "file_size",
+        "content_type",
+        "checksum",
+        "created_at",
+        "updated_at",
+        "created_by_id",
+        "created_by_username",
+        "created_by_fullname",
+        "description",
+        "version",
+        "tags",
+        "metadata",
+        "retention_policy",
+        "ttl_days",
+        "expires_at",
+        "revision",
+        "unknown",
+    ]);
+    let is_old = any::<bool>();
+    (is_old, prop::collection::vec((names, field()), 0..4)).prop_map(|(is_old, changes)| {
+        let mut document = serde_json::to_value(sample()).unwrap();
+        let members = document.as_object_mut().unwrap();
+        if is_old {
+            for (new, old) in [
+                ("file_size", "size"),
+                ("created_at", "uploaded_at"),
+                ("created_by_username", "uploaded_by"),
+                ("metadata", "custom_attributes"),
+            ] {
+                let value = members.remove(new).unwrap();
+                members.insert(old.to_owned(), value);
+            }
+            members.retain(|name, _| {
+                !matches!(
+                    name.as_str(),
+                    "schema_version" | "updated_at" | "created_by_id" | "revision"
+                )
+            });
+        }
+        members.extend(changes.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        document
+    })
+}
+
 proptest! {
     #[test]
     fn encode_then_decode_gives_the_same_metadata(
@@ -135,6 +229,18 @@ proptest! {
         document.created_at = jiff::Timestamp::from_microsecond(microseconds).unwrap();
         let decoded = decode(&encode(&document).unwrap(), PATH).unwrap();
         prop_assert_eq!(decoded, document);
+    }
+
+    /// Whatever names and values an older system wrote: what is read is whole, and reads the same once it is written anew.
+    #[test]
+    fn documents_of_old_and_new_names_are_read_alike_ever_after(document in document()) {
+        let Ok(read) = decode(document.to_string().as_bytes(), PATH) else { return Ok(()) };
+        prop_assert_eq!(&read.storage_path, PATH);
+        prop_assert_eq!(&read.storage_filename, PATH.rsplit('/').next().unwrap());
+        let is_hex = read.checksum.bytes().all(|byte| byte.is_ascii_hexdigit());
+        prop_assert!(!is_hex || read.checksum == read.checksum.to_ascii_lowercase());
+        let written = serde_json::to_vec(&read).unwrap();
+        prop_assert_eq!(decode(&written, PATH).unwrap(), read);
     }
 
     #[test]

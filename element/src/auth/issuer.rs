@@ -1,6 +1,6 @@
 //! The issuer's keys: fetched from where it publishes them, again now and then and when a token names a key nobody knows. Fetches
-//! never overlap and never follow each other closely. The last set that came stays while the issuer is away; while none ever
-//! came there is no key, so nothing is let in.
+//! never overlap and never follow each other closely. The last set that came stays while the issuer is away or publishes no key of
+//! use; while none ever came there is no key, so nothing is let in.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -53,7 +53,7 @@ pub(crate) enum FetchError {
 /// What is known of the issuer's keys.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Known {
-    /// Counts the sets that came.
+    /// Counts the sets that came and were not what the one before was.
     pub(super) generation: u64,
     /// The last set that came.
     pub(super) set: Option<Arc<KeySet>>,
@@ -116,7 +116,6 @@ impl Issuer {
     pub(super) fn trouble(&self) -> Option<&'static str> {
         match &self.known().set {
             None => Some("the issuer's keys were never fetched"),
-            Some(set) if set.len() == 0 => Some("the issuer publishes no key of use"),
             Some(_) => None,
         }
     }
@@ -175,12 +174,14 @@ impl Inner {
                 if known.failing || !had {
                     tracing::info!(keys = set.len(), "the issuer's keys are there");
                 }
-                if set.len() == 0 {
-                    tracing::warn!("the issuer publishes no key of use: every token is refused");
-                }
+                // Another generation has every token verified again.
+                let (generation, set) = match &known.set {
+                    Some(last) if last.equals(&set) => (known.generation, Arc::clone(last)),
+                    _ => (known.generation + 1, Arc::new(set)),
+                };
                 *known = Arc::new(Known {
-                    generation: known.generation + 1,
-                    set: Some(Arc::new(set)),
+                    generation,
+                    set: Some(set),
                     failing: false,
                 });
             }

@@ -28,6 +28,8 @@ pub(crate) enum SetError {
     NoSet(#[source] serde_json::Error),
     #[error("the set holds {0} keys, more than the {MAX_KEYS} allowed")]
     TooMany(usize),
+    #[error("the set holds no key that may sign tokens")]
+    NoKey,
 }
 
 /// The keys of an issuer that tokens may be signed with.
@@ -39,6 +41,9 @@ pub(crate) struct KeySet {
 #[derive(Debug)]
 struct Named {
     id: Option<String>,
+    modulus: Vec<u8>,
+    exponent: Vec<u8>,
+    /// Made of the two numbers, which it does not show again.
     key: PublicKey,
 }
 
@@ -61,7 +66,8 @@ struct Entry {
 }
 
 impl KeySet {
-    /// Reads a document. One that holds no key of use is a set all the same: an issuer may take its last key back.
+    /// Reads a document. One that holds no key of use is refused: it is far more often an issuer's slip than a wish, and would lock
+    /// everybody out.
     pub(crate) fn read(document: &[u8]) -> Result<Self, SetError> {
         let document: Document = serde_json::from_slice(document).map_err(SetError::NoSet)?;
         if document.keys.len() > MAX_KEYS {
@@ -69,7 +75,26 @@ impl KeySet {
         }
         let entries = document.keys.into_iter();
         let keys = entries.filter_map(|entry| serde_json::from_value::<Entry>(entry).ok()?.key());
-        Ok(Self { keys: keys.collect() })
+        let keys: Vec<Named> = keys.collect();
+        if keys.is_empty() {
+            return Err(SetError::NoKey);
+        }
+        Ok(Self { keys })
+    }
+
+    /// Whether both hold the same keys under the same ids, in whatever order.
+    pub(crate) fn equals(&self, other: &Self) -> bool {
+        self.sorted() == other.sorted()
+    }
+
+    fn sorted(&self) -> Vec<(Option<&str>, &[u8], &[u8])> {
+        let mut keys: Vec<_> = self
+            .keys
+            .iter()
+            .map(|key| (key.id.as_deref(), key.modulus.as_slice(), key.exponent.as_slice()))
+            .collect();
+        keys.sort_unstable();
+        keys
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -102,9 +127,11 @@ impl Entry {
             return None;
         }
         let (modulus, exponent) = (number(&self.n?)?, number(&self.e?)?);
-        Some(Named {
+        is_strong(&modulus, &exponent).then(|| Named {
             id: self.kid,
-            key: is_strong(&modulus, &exponent).then(|| DecodingKey::from_rsa_raw_components(&modulus, &exponent))?,
+            key: DecodingKey::from_rsa_raw_components(&modulus, &exponent),
+            modulus,
+            exponent,
         })
     }
 }
@@ -132,7 +159,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
-    use super::{KeySet, MAX_KEYS, number};
+    use super::{KeySet, MAX_KEYS, SetError, number};
 
     /// A modulus of so many bits: odd, its highest bit set.
     fn modulus(bits: usize) -> String {
@@ -155,8 +182,12 @@ mod tests {
         key
     }
 
+    fn try_read(keys: &[Value]) -> Result<KeySet, SetError> {
+        KeySet::read(json!({ "keys": keys, "more": 1 }).to_string().as_bytes())
+    }
+
     fn read(keys: &[Value]) -> KeySet {
-        KeySet::read(json!({ "keys": keys, "more": 1 }).to_string().as_bytes()).unwrap()
+        try_read(keys).unwrap()
     }
 
     #[test]
@@ -194,7 +225,10 @@ mod tests {
             (json!({ "e": modulus(2048) }), false),
             (json!({ "kid": 7 }), false),
         ] {
-            assert_eq!(read(&[key(changes.clone())]).len(), usize::from(taken), "{changes}");
+            match try_read(&[key(changes.clone())]) {
+                Ok(set) => assert!(taken && set.len() == 1, "{changes}"),
+                Err(error) => assert!(!taken && matches!(error, SetError::NoKey), "{changes}: {error}"),
+            }
         }
     }
 
@@ -230,7 +264,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_set_is_refused_and_an_empty_one_is_not() {
+    fn sets_are_equal_by_ids_and_numbers_in_any_order() {
+        let (a, b) = (key(json!({})), key(json!({ "kid": "b" })));
+        let both = read(&[a.clone(), b.clone()]);
+        assert!(both.equals(&read(&[b.clone(), json!(7), key(json!({ "x5t": "AAAA" }))])));
+        for other in [
+            vec![a.clone()],
+            vec![a.clone(), a.clone()],
+            vec![a.clone(), b.clone(), b.clone()],
+            vec![a.clone(), key(json!({ "kid": null }))],
+            vec![a.clone(), key(json!({ "kid": "b", "e": "Aw" }))],
+            vec![a.clone(), key(json!({ "kid": "b", "n": modulus(3072) }))],
+        ] {
+            assert!(!both.equals(&read(&other)), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_set_or_holds_no_key_of_use_is_refused() {
         for document in [
             "",
             "{}",
@@ -243,7 +294,7 @@ mod tests {
         ] {
             assert!(KeySet::read(document.as_bytes()).is_err(), "{document}");
         }
-        assert_eq!(read(&[]).len(), 0);
+        assert!(matches!(try_read(&[]), Err(SetError::NoKey)));
         let many = vec![key(json!({})); MAX_KEYS + 1];
         assert!(KeySet::read(json!({ "keys": many }).to_string().as_bytes()).is_err());
     }
@@ -257,9 +308,9 @@ mod tests {
         #[test]
         fn any_numbers_make_a_strong_key_or_none(n in prop::collection::vec(any::<u8>(), 0..1100), e in prop::collection::vec(any::<u8>(), 0..8)) {
             let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-            let set = read(&[key(json!({ "n": encode(&n), "e": encode(&e) }))]);
+            let set = try_read(&[key(json!({ "n": encode(&n), "e": encode(&e) }))]);
             let length = number(&encode(&n)).unwrap().len();
-            prop_assert!(set.len() == 0 || (256..=1024).contains(&length));
+            prop_assert!(set.is_err() || (256..=1024).contains(&length));
         }
     }
 }

@@ -314,17 +314,20 @@ async fn headers_that_are_no_single_bearer_token_are_refused() {
         Some(AuthError::Missing)
     );
     let token = OURS.sign(&good());
-    for value in [
-        "",
-        "Bearer",
-        "Bearer ",
-        &token,
-        &format!("Basic {token}"),
-        &format!("Bearer {token} x"),
+    for (value, reason) in [
+        ("", AuthError::Malformed),
+        (" ", AuthError::Malformed),
+        ("Bearer", AuthError::Malformed),
+        ("Bearer ", AuthError::Malformed),
+        (&format!(" {token}"), AuthError::Malformed),
+        (&format!("Bearer {token} x"), AuthError::Malformed),
+        (&token, AuthError::Missing),
+        (&format!("Basic {token}"), AuthError::Missing),
+        ("Negotiate", AuthError::Missing),
     ] {
         assert_eq!(
             authenticator.identify(&headers(value)).await.err(),
-            Some(AuthError::Malformed),
+            Some(reason),
             "{value:?}"
         );
     }

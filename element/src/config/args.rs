@@ -162,10 +162,12 @@ pub(crate) struct DatabaseArgs {
     /// The most connections to keep [default: 10].
     #[arg(long, env = "DB_POOL_SIZE", value_name = "NUMBER")]
     pub(crate) db_pool_size: Option<String>,
-    /// disable, allow, prefer, require, verify-ca or verify-full [default: prefer].
+    /// disable, allow, prefer, require, verify-ca or verify-full; only the last two check the server's certificate [default:
+    /// prefer, with DB_SSL_CA_CERT verify-full].
     #[arg(long, env = "DB_SSL_MODE", value_name = "MODE")]
     pub(crate) db_ssl_mode: Option<String>,
-    /// The PEM certificates that may have signed the server's.
+    /// The PEM certificates that may have signed the server's; with them DB_SSL_MODE=require means verify-ca. The public
+    /// authorities (Mozilla's list) are trusted besides, so only verify-full keeps out who has some certificate of theirs.
     #[arg(long, env = "DB_SSL_CA_CERT", value_name = "PATH")]
     pub(crate) db_ssl_ca_cert: Option<String>,
 }

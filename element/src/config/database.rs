@@ -15,6 +15,9 @@ const DEFAULT_PORT: u16 = 5432;
 const DEFAULT_POOL_SIZE: u32 = 10;
 const MAX_POOL_SIZE: u32 = 500;
 
+const SSL_MODE: &str = "DB_SSL_MODE";
+const SSL_CA_CERT: &str = "DB_SSL_CA_CERT";
+
 /// Where the database is.
 #[derive(Clone, Debug)]
 pub(crate) enum DatabaseConfig {
@@ -51,8 +54,8 @@ impl DatabaseConfig {
         let password_file = Value::new("DB_PASSWORD_FILE", args.db_password_file)?;
         let database = Value::new("DB_DATABASE", args.db_database)?;
         let pool_size = Value::new("DB_POOL_SIZE", args.db_pool_size)?;
-        let ssl_mode_value = Value::new("DB_SSL_MODE", args.db_ssl_mode)?;
-        let ssl_ca_cert = Value::new("DB_SSL_CA_CERT", args.db_ssl_ca_cert)?;
+        let ssl_mode_value = Value::new(SSL_MODE, args.db_ssl_mode)?;
+        let ssl_ca_cert = Value::new(SSL_CA_CERT, args.db_ssl_ca_cert)?;
 
         let Some(host) = host.text() else {
             let rest = [
@@ -88,8 +91,8 @@ impl DatabaseConfig {
             database: database.or(&format!("artstore_storage_{name}")),
             table_prefix,
             pool_size: pool_size.number(2, MAX_POOL_SIZE)?.unwrap_or(DEFAULT_POOL_SIZE),
-            ssl_mode: ssl_mode(ssl_mode_value)?,
-            ssl_ca_cert: ssl_ca_cert.file()?.map(|(path, _)| path),
+            ssl_mode: ssl_mode(ssl_mode_value, ssl_ca_cert.is_set())?,
+            ssl_ca_cert: ca_file(ssl_ca_cert)?,
         })
     }
 }
@@ -102,8 +105,25 @@ fn table_prefix(text: Option<String>, name: &str) -> Result<TablePrefix, ConfigE
         .map_err(|error| Value::invalid(VARIABLE, &prefix, format!("{error}")))
 }
 
-fn ssl_mode(value: Value) -> Result<PgSslMode, ConfigError> {
+/// How the connection is protected. Whoever names an authority wants the server's certificate checked, which the client library
+/// does in the last two modes only; libpq too takes `require` for `verify-ca` then.
+fn ssl_mode(value: Value, has_ca: bool) -> Result<PgSslMode, ConfigError> {
     let help = "use disable, allow, prefer, require, verify-ca or verify-full";
     let mode = value.read(|text| text.parse::<PgSslMode>().map_err(|_| help))?;
-    Ok(mode.unwrap_or(PgSslMode::Prefer))
+    match mode {
+        None if has_ca => Ok(PgSslMode::VerifyFull),
+        Some(PgSslMode::Require) if has_ca => Ok(PgSslMode::VerifyCa),
+        Some(PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer) if has_ca => Err(ConfigError::Contradiction {
+            variable: SSL_CA_CERT,
+            other: SSL_MODE,
+            why: "certificates are checked by require, verify-ca and verify-full only",
+        }),
+        mode => Ok(mode.unwrap_or(PgSslMode::Prefer)),
+    }
+}
+
+/// The path of a file of certificates, for it is read anew by each connection; at the start it must hold usable ones.
+fn ca_file(value: Value) -> Result<Option<PathBuf>, ConfigError> {
+    value.clone().certificates()?;
+    Ok(value.text().map(PathBuf::from))
 }

@@ -1,5 +1,8 @@
 //! The configuration as users write it: defaults, and every kind of error by its variable.
 
+mod addresses;
+mod database;
+
 use std::ffi::OsString;
 
 use clap::Parser;
@@ -265,38 +268,6 @@ fn redis_is_alone_and_open_unless_told_otherwise() {
     let both = redis(&["--redis-tls", "true", "--redis-cluster", "on"]);
     assert!(both.cluster && both.tls.unwrap().ca_cert.is_none());
     assert!(read(&["--dev", "--redis-tls", "false", "--redis-cluster", "false"]).is_ok());
-}
-
-#[test]
-fn names_of_the_database_follow_the_element_id() {
-    let args = serve_args(&[
-        "--db-host",
-        "db",
-        "--db-username",
-        "u",
-        "--db-password",
-        "p",
-        "--db-ssl-mode",
-        "verify-full",
-        "--db-pool-size",
-        "3",
-    ]);
-    let none: [(OsString, OsString); 0] = [];
-    let config = DatabaseConfig::read(args.database, "storage-02", &Environment::new(none)).unwrap();
-    let DatabaseConfig::Postgres {
-        host,
-        port,
-        database,
-        table_prefix,
-        pool_size,
-        ..
-    } = config
-    else {
-        panic!("DB_HOST is set");
-    };
-    assert_eq!((host.as_str(), port, pool_size), ("db", 5432, 3));
-    assert_eq!(database, "artstore_storage_storage_02");
-    assert_eq!(table_prefix.as_str(), "storage_elem_storage_02_");
 }
 
 #[test]

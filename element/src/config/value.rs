@@ -42,7 +42,7 @@ impl Value {
     pub(crate) fn invalid(variable: &'static str, value: &str, why: impl Into<String>) -> ConfigError {
         ConfigError::Invalid {
             variable,
-            value: value.to_owned(),
+            value: without_userinfo(value),
             why: why.into(),
         }
     }
@@ -160,13 +160,27 @@ pub(crate) fn secret(direct: Value, file: Value) -> Result<Option<SecretString>,
     }
 }
 
+/// The text with `***` for what stands before its last `@`, but for a scheme: in a URL that is a user and a password, which may
+/// hold any character when whoever wrote it forgot to encode them.
+fn without_userinfo(text: &str) -> String {
+    let Some((before, after)) = text.rsplit_once('@') else {
+        return text.to_owned();
+    };
+    let scheme = before.split_once("://").map(|(scheme, _)| scheme);
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '+' | '-' | '.');
+    match scheme.filter(|scheme| scheme.chars().all(plain)) {
+        Some(scheme) => format!("{scheme}://***@{after}"),
+        None => format!("***@{after}"),
+    }
+}
+
 const SIZE_HELP: &str = "use bytes or a whole number with k, M, G, T, Ki, Mi, Gi or Ti, such as 10Gi";
 
 /// Bytes: `1024`, `500M` (powers of 1000), `10Gi` (powers of 1024).
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
-    let factor: u64 = match unit.trim_end_matches('B') {
+    let factor: u64 = match unit.strip_suffix('B').unwrap_or(unit) {
         "" => 1,
         "k" | "K" => 1_000,
         "M" => 1_000_000,
@@ -206,69 +220,4 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::{Value, parse_duration, parse_size};
-
-    #[test]
-    fn sizes_are_read_in_both_bases() {
-        for (text, bytes) in [
-            ("1", 1),
-            ("1024", 1024),
-            ("500M", 500_000_000),
-            ("10Gi", 10_737_418_240),
-            ("2KiB", 2048),
-            ("1k", 1000),
-        ] {
-            assert_eq!(parse_size(text), Ok(bytes), "{text}");
-        }
-    }
-
-    #[test]
-    fn bad_sizes_are_refused() {
-        for text in [
-            "",
-            "Gi",
-            "-1",
-            "1.5Gi",
-            "10 Gi",
-            "10gi",
-            "1X",
-            "0",
-            "99999999999Ti",
-            "18446744073709551615",
-        ] {
-            assert!(parse_size(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn durations_are_read_and_bad_ones_refused() {
-        assert_eq!(parse_duration("5s"), Ok(Duration::from_secs(5)));
-        assert_eq!(parse_duration("30"), Ok(Duration::from_secs(30)));
-        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
-        for text in ["", "s", "-5s", "5 s", "5d", "1.5s", "99999999999999999999s"] {
-            assert!(parse_duration(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn empty_value_is_an_error_that_names_the_variable() {
-        let error = Value::new("DB_HOST", Some(" ".to_owned())).unwrap_err();
-        assert!(error.to_string().contains("DB_HOST"), "{error}");
-    }
-
-    #[test]
-    fn number_outside_its_bounds_is_refused_with_them() {
-        let error = Value::new("DB_PORT", Some("70000".to_owned()))
-            .unwrap()
-            .number::<u32>(1, 65_535)
-            .unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "DB_PORT has a bad value \"70000\": use a whole number from 1 to 65535"
-        );
-    }
-}
+mod tests;

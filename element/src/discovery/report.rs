@@ -172,7 +172,7 @@ mod tests {
             "last_updated 1970-01-01T00:00:00Z",
             "health_status healthy",
             "capacity_status ok",
-            "threshold_warning 150",
+            "threshold_warning 100",
             "threshold_critical 80",
             "threshold_full 20",
         ] {

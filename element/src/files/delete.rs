@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::unsettled::Bytes as Room;
@@ -19,13 +18,8 @@ impl Files {
     pub async fn delete(&self, id: Uuid, expected: Option<i64>) -> Result<(), FileError> {
         self.writable()?;
         let inner = Arc::clone(&self.inner);
-        // On a task of its own: a client that goes away must not stop it halfway.
-        let task = self
-            .inner
-            .tasks
-            .spawn(async move { inner.delete(id, expected).await }.in_current_span());
-        task.await
-            .unwrap_or_else(|error| Err(FileError::storage("delete a file")(std::io::Error::other(error))))
+        self.to_the_end("delete a file", async move { inner.delete(id, expected).await })
+            .await
     }
 }
 
@@ -33,7 +27,7 @@ impl Inner {
     async fn delete(&self, id: Uuid, expected: Option<i64>) -> Result<(), FileError> {
         let _gate = self.gate.read().await;
         let _turn = self.turn(id).await?;
-        let known = self.find(id).await?;
+        let known = self.find_to_change(id).await?;
         let path = known.storage_path.clone();
         let metadata = match self.attributes(id, &path).await {
             // Its content or attributes were lost: what is left of it goes all the same.

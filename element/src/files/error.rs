@@ -72,11 +72,11 @@ pub enum FileError {
     /// Too many uploads run already.
     #[error("too many uploads are running; try again")]
     Busy,
-    /// Another server changes the file, and has for long.
-    #[error("another server is changing file {id}; try again")]
+    /// Another server changes the same, and has for long.
+    #[error("another server is changing {what}; try again")]
     Contended {
-        /// The file.
-        id: Uuid,
+        /// A file, or the mode.
+        what: String,
     },
     /// A flush failed earlier; nothing is written until a restart.
     #[error("writing has stopped after the disk failed to flush")]

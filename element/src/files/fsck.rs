@@ -5,9 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use element_api::{Finding, FindingKind, InspectionReport};
 
 use super::inspect::{CareError, Course, Cursor, Plan, Reading, Rows, Watch};
-use super::{Files, OpenError, Settings};
-use crate::index::{Index, Sharing};
-use crate::store::{Fence, Leftover, StoreConfig};
+use super::{Files, OpenError, OwnStore, Settings};
+use crate::index::Index;
+use crate::store::{Leftover, StoreConfig};
 use crate::wal::recover::{self, Recovered};
 use crate::wal::{Instance, WalRecord};
 
@@ -26,23 +26,16 @@ impl Files {
     /// # Errors
     /// When the store is in use or unusable, or the database is away.
     pub async fn open_for_check(mut settings: Settings, index: Index) -> Result<Self, OpenError> {
+        if settings.store.is_shared() && index.others_live(&settings.instance_id).await? {
+            return Err(OpenError::Served);
+        }
         if let StoreConfig::Local { shared, .. } = &mut settings.store {
             // Whoever checks a folder has it alone, however many servers share it otherwise.
             *shared = false;
         }
-        let (sharing, fence) = if settings.store.is_shared() {
-            (Sharing::WithOthers, Fence::shut())
-        } else {
-            (Sharing::Alone, Fence::none())
-        };
-        let store = settings.store.open(settings.max_file_size, fence.clone()).await?;
+        let OwnStore { store, sharing, fence } = OwnStore::take(&settings).await?;
         let instance = Instance::register(index.clone(), settings.instance_id.clone(), sharing, fence).await?;
-        let files = Self::assemble(settings, store, index, instance);
-        if files.inner.index.others_live(&files.inner.settings.instance_id).await? {
-            files.inner.instance.leave().await;
-            return Err(OpenError::Served);
-        }
-        Ok(files)
+        Ok(Self::assemble(settings, store, index, instance))
     }
 
     /// Checks everything. Only for files opened by [`Files::open_for_check`].

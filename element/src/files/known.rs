@@ -1,6 +1,6 @@
 //! Metadata of files that are read again and again, so that reading them need not ask the database. An entry answers only while the
 //! attr file beside the content is the very one it was made of: whoever changes or removes a file replaces or removes that one
-//! first, whichever server it is.
+//! first. Where others use the store too nothing is remembered.
 
 use std::collections::HashMap;
 use std::mem;
@@ -66,6 +66,10 @@ impl Generations {
 impl Inner {
     /// What is known of a file without asking anybody, if that is beyond doubt.
     pub(super) fn known(&self, id: Uuid) -> Option<FileMetadata> {
+        if !self.instance.is_alone() {
+            // The kernel need not know yet what another machine did to the attr file.
+            return None;
+        }
         let Some(Entry::Known(metadata, stamp)) = self.known.get(id) else {
             return None;
         };

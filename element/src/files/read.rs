@@ -1,5 +1,7 @@
 //! Reading: finding a file, with or without the database, and streaming its content.
 
+mod early;
+
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,16 +9,17 @@ use std::sync::Arc;
 use element_api::FileMetadata;
 use uuid::Uuid;
 
+pub use self::early::StoreReader;
 use super::{Chain, FileError, Files, Inner};
 use crate::attr;
 use crate::index::IndexError;
-use crate::store::{ByteStream, Readable};
+use crate::store::{ByteStream, Readable, Store};
 
 /// A file's content and what is known of it.
 pub struct Content {
     /// What is known of the file.
     pub metadata: FileMetadata,
-    inner: Arc<Inner>,
+    store: Arc<dyn Store>,
     readable: Box<dyn Readable>,
 }
 
@@ -28,7 +31,18 @@ impl Content {
     pub async fn read(&self, range: Range<u64>) -> Result<ByteStream, FileError> {
         match self.readable.read(range).await {
             Ok(bytes) => Ok(bytes),
-            Err(source) => Err(self.inner.unreadable(&self.metadata, source).await),
+            Err(source) => Err(unreadable(self.store.as_ref(), &self.metadata, source).await),
+        }
+    }
+
+    async fn open(store: &Arc<dyn Store>, metadata: FileMetadata) -> Result<Self, FileError> {
+        match store.open_content(&metadata.storage_path).await {
+            Ok(readable) => Ok(Self {
+                metadata,
+                store: Arc::clone(store),
+                readable,
+            }),
+            Err(source) => Err(unreadable(store.as_ref(), &metadata, source).await),
         }
     }
 }
@@ -39,28 +53,15 @@ impl Files {
     /// # Errors
     /// [`FileError::NotFound`], or what kept the disk from answering.
     pub async fn content(&self, id: Uuid) -> Result<Content, FileError> {
-        let inner = Arc::clone(&self.inner);
+        let inner = &self.inner;
         if let Some(metadata) = inner.known(id)
-            && let Ok(readable) = inner.store.open_content(&metadata.storage_path).await
+            && let Ok(content) = Content::open(&inner.store, metadata).await
         {
-            return Ok(Content {
-                metadata,
-                inner,
-                readable,
-            });
+            return Ok(content);
         }
-        let metadata = inner.look_up(id).await?;
-        match inner.store.open_content(&metadata.storage_path).await {
-            Ok(readable) => {
-                inner.note_read(&metadata);
-                Ok(Content {
-                    metadata,
-                    inner,
-                    readable,
-                })
-            }
-            Err(source) => Err(inner.unreadable(&metadata, source).await),
-        }
+        let content = Content::open(&inner.store, inner.look_up(id).await?).await?;
+        inner.note_read(&content.metadata);
+        Ok(content)
     }
 }
 
@@ -73,8 +74,27 @@ impl Inner {
         }
     }
 
-    /// What is known of a file, from the database where it can be believed, else from the attr file.
+    /// What is known of a file that is to be changed. Without the database nothing can be, so then nothing is searched for either.
+    pub(super) async fn find_to_change(&self, id: Uuid) -> Result<FileMetadata, FileError> {
+        match self.known(id) {
+            Some(metadata) => Ok(metadata),
+            None => self.look_up_row(id).await,
+        }
+    }
+
+    /// What is known of a file, without the database from the attr file.
     async fn look_up(&self, id: Uuid) -> Result<FileMetadata, FileError> {
+        match self.look_up_row(id).await {
+            Err(FileError::Index(error @ IndexError::Unavailable(_))) => {
+                tracing::debug!(error = %Chain(&error), file_id = %id, "looking for a file without the database");
+                search_by_name(self.store.as_ref(), id).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// What is known of a file, from the database where it can be believed.
+    async fn look_up_row(&self, id: Uuid) -> Result<FileMetadata, FileError> {
         let mut gone = Vec::new();
         for record in self.unsettled.of(id) {
             let path = record.operation_data.storage_path;
@@ -84,47 +104,60 @@ impl Inner {
                 answer => return answer,
             }
         }
-        match self.index.get(id).await {
-            Ok(Some(metadata)) if !gone.contains(&metadata.storage_path) => Ok(metadata),
-            Ok(_) => Err(FileError::NotFound { id }),
-            Err(error @ IndexError::Unavailable(_)) => {
-                tracing::debug!(error = %Chain(&error), file_id = %id, "looking for a file without the database");
-                let found = self
-                    .store
-                    .locate(id)
-                    .await
-                    .map_err(FileError::storage("look for a file"))?;
-                self.attributes(id, &found.ok_or(FileError::NotFound { id })?).await
-            }
-            Err(error) => Err(error.into()),
+        match self.index.get(id).await? {
+            Some(metadata) if !gone.contains(&metadata.storage_path) => Ok(metadata),
+            _ if self.instance.is_alone() => Err(FileError::NotFound { id }),
+            _ => self.look_up_others(id).await,
         }
+    }
+
+    /// What another server stored and acknowledged, and could not tell the database yet.
+    async fn look_up_others(&self, id: Uuid) -> Result<FileMetadata, FileError> {
+        for record in self.index.pending_about(id).await? {
+            match self.attributes(id, &record.operation_data.storage_path).await {
+                Err(FileError::NotFound { .. }) => {}
+                answer => return answer,
+            }
+        }
+        Err(FileError::NotFound { id })
     }
 
     /// What the attr file says: the truth.
     pub(super) async fn attributes(&self, id: Uuid, storage_path: &str) -> Result<FileMetadata, FileError> {
-        let bytes = self
-            .store
-            .attributes(storage_path)
-            .await
-            .map_err(FileError::storage("read a file's attributes"))?;
-        let bytes = bytes.ok_or(FileError::NotFound { id })?;
-        match attr::decode(&bytes, storage_path) {
-            Ok(metadata) if metadata.file_id == id => Ok(metadata),
-            Ok(_) => Err(FileError::NotFound { id }),
-            Err(source) => Err(FileError::Attributes { id, source }),
-        }
+        attributes(self.store.as_ref(), id, storage_path).await
     }
+}
 
-    /// Why a file's content cannot be read.
-    async fn unreadable(&self, metadata: &FileMetadata, source: io::Error) -> FileError {
-        if source.kind() != io::ErrorKind::NotFound {
-            return FileError::storage("read a file's content")(source);
-        }
-        // A delete removes the attributes first: if they are gone the file is, if they stand its content was lost.
-        match self.store.parts(&metadata.storage_path).await {
-            Ok(left) if left.attributes => FileError::storage("find a file's content")(source),
-            Ok(_) => FileError::NotFound { id: metadata.file_id },
-            Err(error) => FileError::storage("look for a file")(error),
-        }
+/// What the attr file says: the truth.
+async fn attributes(store: &dyn Store, id: Uuid, storage_path: &str) -> Result<FileMetadata, FileError> {
+    let bytes = store
+        .attributes(storage_path)
+        .await
+        .map_err(FileError::storage("read a file's attributes"))?;
+    let bytes = bytes.ok_or(FileError::NotFound { id })?;
+    match attr::decode(&bytes, storage_path) {
+        Ok(metadata) if metadata.file_id == id => Ok(metadata),
+        Ok(_) => Err(FileError::NotFound { id }),
+        Err(source) => Err(FileError::Attributes { id, source }),
+    }
+}
+
+/// What is known of a file without the database: the names tell where it stands.
+async fn search_by_name(store: &dyn Store, id: Uuid) -> Result<FileMetadata, FileError> {
+    let found = store.locate(id).await;
+    let found = found.map_err(FileError::storage("look for a file"))?;
+    attributes(store, id, &found.ok_or(FileError::NotFound { id })?).await
+}
+
+/// Why a file's content cannot be read.
+async fn unreadable(store: &dyn Store, metadata: &FileMetadata, source: io::Error) -> FileError {
+    if source.kind() != io::ErrorKind::NotFound {
+        return FileError::storage("read a file's content")(source);
+    }
+    // A delete removes the attributes first: if they are gone the file is, if they stand its content was lost.
+    match store.parts(&metadata.storage_path).await {
+        Ok(left) if left.attributes => FileError::storage("find a file's content")(source),
+        Ok(_) => FileError::NotFound { id: metadata.file_id },
+        Err(error) => FileError::storage("look for a file")(error),
     }
 }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
 use super::{FileError, Files, Inner, RebuildError, Unwatched, Watch};
-use crate::index::{FileChange, IndexError};
+use crate::index::{FileChange, IndexError, Lease};
 use crate::store::Found;
 use crate::wal::{OperationType, Status};
 
@@ -18,11 +18,22 @@ const BATCH: usize = 500;
 const MARGIN: SignedDuration = SignedDuration::from_mins(1);
 
 /// What a rebuild has found so far.
-#[derive(Default)]
-struct Filling {
+struct Filling<'a> {
+    /// That no other server rebuilds.
+    lease: &'a Lease,
     report: RebuildReport,
     /// Files whose row the database refused, once each however often it was tried.
     refused: BTreeSet<Uuid>,
+}
+
+impl<'a> Filling<'a> {
+    fn under(lease: &'a Lease) -> Self {
+        Self {
+            lease,
+            report: RebuildReport::default(),
+            refused: BTreeSet::new(),
+        }
+    }
 }
 
 impl Files {
@@ -42,26 +53,30 @@ impl Files {
         let inner = &self.inner;
         let _only = inner.rebuilding.try_lock().map_err(|_| RebuildError::Running)?;
         let nowhere_else = inner.instance.lease("rebuild").await?.ok_or(RebuildError::Running)?;
-        let report = inner.rebuild(watch).await;
+        let report = inner.rebuild(&nowhere_else, watch).await;
         nowhere_else.release().await;
         report
     }
 }
 
 impl Inner {
-    async fn rebuild(&self, watch: &dyn Watch) -> Result<RebuildReport, RebuildError> {
-        let since = Timestamp::now() - MARGIN;
-        self.index.shadow_create().await?;
+    async fn rebuild(&self, lease: &Lease, watch: &dyn Watch) -> Result<RebuildReport, RebuildError> {
+        let began = Timestamp::now() - MARGIN;
+        self.index.shadow_create(lease).await?;
         watch.expect(self.index.stats().await?.files);
-        let mut filling = self.fill_shadow(watch).await?;
+        let mut filling = Filling::under(lease);
+        self.fill_shadow(&mut filling, watch).await?;
+        // What changed during the walk is looked at while more changes, so that only what changes meanwhile holds others up.
+        let walked = Timestamp::now() - MARGIN;
+        self.catch_up(began, &mut filling).await?;
         let gate = self.gate.write().await;
-        self.catch_up(since, &mut filling).await?;
-        self.index.shadow_swap().await?;
+        self.catch_up(walked, &mut filling).await?;
+        self.index.shadow_swap(lease).await?;
         let stats = self.index.stats().await?;
         self.accounts.set_used(stats.files, stats.bytes);
         drop(gate);
         if !self.instance.is_alone() {
-            self.catch_up_with_others(since).await?;
+            self.catch_up_with_others(began).await?;
         }
         let mut report = filling.report;
         report.files = stats.files;
@@ -75,8 +90,7 @@ impl Inner {
         Ok(report)
     }
 
-    async fn fill_shadow(&self, watch: &dyn Watch) -> Result<Filling, RebuildError> {
-        let mut filling = Filling::default();
+    async fn fill_shadow(&self, filling: &mut Filling<'_>, watch: &dyn Watch) -> Result<(), RebuildError> {
         let (mut found, walk) = self.store.walk(None);
         let mut batch: Vec<FileMetadata> = Vec::with_capacity(BATCH);
         while let Some(found) = found.recv().await {
@@ -95,22 +109,22 @@ impl Inner {
                 }
             }
             if batch.len() == BATCH {
-                self.fill(newest(&mut batch), &mut filling).await?;
+                self.fill(newest(&mut batch), filling).await?;
             }
         }
         walk.await.map_err(std::io::Error::other)??;
-        self.fill(newest(&mut batch), &mut filling).await?;
-        Ok(filling)
+        self.fill(newest(&mut batch), filling).await
     }
 
     /// Writes rows; when the database refuses one for its content, that one alone is left out.
-    async fn fill(&self, files: Vec<FileMetadata>, filling: &mut Filling) -> Result<(), RebuildError> {
-        match self.index.shadow_fill(&files, &[]).await {
+    async fn fill(&self, files: Vec<FileMetadata>, filling: &mut Filling<'_>) -> Result<(), RebuildError> {
+        match self.index.shadow_fill(filling.lease, &files, &[]).await {
             Err(IndexError::Statement(_)) => {}
             filled => return Ok(filled?),
         }
         for file in files {
-            match self.index.shadow_fill(std::slice::from_ref(&file), &[]).await {
+            let alone = std::slice::from_ref(&file);
+            match self.index.shadow_fill(filling.lease, alone, &[]).await {
                 Err(IndexError::Statement(error)) => {
                     filling.refused.insert(file.file_id);
                     tracing::error!(path = file.storage_path, %error, "left a file out of the database, which refuses it");
@@ -121,8 +135,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Looks again at every file that changed while the walk was under way. Nothing changes while this runs.
-    async fn catch_up(&self, since: Timestamp, filling: &mut Filling) -> Result<(), RebuildError> {
+    /// Looks again at every file that changed since.
+    async fn catch_up(&self, since: Timestamp, filling: &mut Filling<'_>) -> Result<(), RebuildError> {
         let (mut files, mut gone) = (Vec::new(), Vec::new());
         let mut records = self.index.logged_since(since).await?;
         records.extend(self.unsettled.all().into_iter().map(|(record, _)| record));
@@ -137,7 +151,7 @@ impl Inner {
             }
         }
         for gone in gone.chunks(BATCH) {
-            self.index.shadow_fill(&[], gone).await?;
+            self.index.shadow_fill(filling.lease, &[], gone).await?;
         }
         for files in newest(&mut files).chunks(BATCH) {
             self.fill(files.to_vec(), filling).await?;

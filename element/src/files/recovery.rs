@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::timeout;
 
 use super::unsettled::Bytes;
 use super::{Chain, FileError, Inner, KEEP_LOG, OpenError};
@@ -10,6 +11,9 @@ use crate::durable;
 use crate::index::IndexError;
 use crate::wal::WalRecord;
 use crate::wal::recover::{self, RecoverError, Recovered};
+
+/// How long to wait for a moment in which nothing is being changed here.
+const GATE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What others stored is counted anew so often.
 const COUNT_INTERVAL: Duration = Duration::from_secs(60);
@@ -37,10 +41,11 @@ impl Inner {
 
     async fn recover(&self, record: &WalRecord) -> Result<Recovered, RecoverError> {
         let _gate = self.gate.read().await;
-        let _turn = match record.file_id {
-            Some(id) => Some(self.turn(id).await.map_err(busy)?),
-            None => None,
+        let turn = match record.file_id {
+            Some(id) => self.turn(id).await,
+            None => self.mode_turn().await,
         };
+        let _turn = turn.map_err(busy)?;
         let outcome = recover::settle(self.store.as_ref(), &self.wal, record).await?;
         self.recoveries.note(record, outcome);
         Ok(outcome)
@@ -60,7 +65,10 @@ impl Inner {
 
     /// Takes over what the database has counted; only while nothing is being changed here.
     pub(super) async fn refresh_used(&self) {
-        let Ok(_gate) = self.gate.try_write() else { return };
+        // Whoever waits for the gate holds up those who come later, so not for long.
+        let Ok(_gate) = timeout(GATE_PATIENCE, self.gate.write()).await else {
+            return;
+        };
         match self.index.stats().await {
             Ok(stats) => self.accounts.set_used(stats.files, stats.bytes),
             Err(error) => tracing::debug!(error = %Chain(&error), "the database does not tell its totals"),
@@ -70,6 +78,13 @@ impl Inner {
     pub(super) async fn prune(&self) -> Result<(), IndexError> {
         self.index.prune_log(Timestamp::now() - KEEP_LOG).await?;
         self.index.prune_instances().await
+    }
+
+    /// A commit of a server that is dead may reach the database after this one has read the log.
+    pub(super) async fn recover_late_comers(&self) {
+        if let Err(error) = self.recover_left_over().await {
+            tracing::warn!(error = %Chain(&error), "failed to recover what an earlier server left");
+        }
     }
 
     /// Tries again to settle what the database could not take before.

@@ -1,4 +1,4 @@
-//! Turns: whoever changes a file has it alone, among the tasks of this server and, where the store is shared, among servers.
+//! Turns: whoever changes a file, or the mode, has it alone, among the tasks of this server and, where the store is shared, among servers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// The turns of one server.
 pub(super) struct Turns {
     turns: Vec<Arc<Mutex<()>>>,
+    mode: Arc<Mutex<()>>,
 }
 
 /// A file that is nobody else's until this is dropped.
-pub(super) struct Turn {
+pub(crate) struct Turn {
     here: Option<OwnedMutexGuard<()>>,
     everywhere: Option<Lease>,
 }
@@ -44,6 +45,7 @@ impl Default for Turns {
     fn default() -> Self {
         Self {
             turns: std::iter::repeat_with(Arc::default).take(TURNS).collect(),
+            mode: Arc::default(),
         }
     }
 }
@@ -65,13 +67,25 @@ impl Inner {
     /// When another server keeps it for long, or the database that knows is away.
     pub(super) async fn turn(&self, id: Uuid) -> Result<Turn, FileError> {
         let here = self.turns.wait(id).await;
+        self.turn_everywhere(here, &format!("file/{id}")).await
+    }
+
+    /// Waits until nobody else changes the mode.
+    ///
+    /// # Errors
+    /// As for a file.
+    pub(super) async fn mode_turn(&self) -> Result<Turn, FileError> {
+        let here = Arc::clone(&self.turns.mode).lock_owned().await;
+        self.turn_everywhere(Some(here), "mode").await
+    }
+
+    async fn turn_everywhere(&self, here: Option<OwnedMutexGuard<()>>, name: &str) -> Result<Turn, FileError> {
         if self.instance.is_alone() {
             return Ok(Turn { here, everywhere: None });
         }
-        let name = format!("file/{id}");
         let asking = async {
             loop {
-                if let Some(lease) = self.instance.lease(&name).await? {
+                if let Some(lease) = self.instance.lease(name).await? {
                     return Ok::<Lease, FileError>(lease);
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -82,7 +96,9 @@ impl Inner {
                 here,
                 everywhere: Some(lease?),
             }),
-            Err(_) => Err(FileError::Contended { id }),
+            Err(_) => Err(FileError::Contended {
+                what: name.replace('/', " "),
+            }),
         }
     }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use element_api::{FileMetadata, MetadataValue};
 use jiff::Timestamp;
-use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::unsettled::Bytes as Room;
@@ -71,16 +70,10 @@ impl Files {
     pub async fn update(&self, id: Uuid, patch: Patch, expected: Option<i64>) -> Result<FileMetadata, FileError> {
         self.writable()?;
         let inner = Arc::clone(&self.inner);
-        // On a task of its own: a client that goes away must not stop it halfway.
-        let task = self
-            .inner
-            .tasks
-            .spawn(async move { inner.update(id, patch, expected).await }.in_current_span());
-        task.await.unwrap_or_else(|error| {
-            Err(FileError::storage("change a file's metadata")(std::io::Error::other(
-                error,
-            )))
+        self.to_the_end("change a file's metadata", async move {
+            inner.update(id, patch, expected).await
         })
+        .await
     }
 }
 
@@ -88,7 +81,7 @@ impl Inner {
     async fn update(&self, id: Uuid, patch: Patch, expected: Option<i64>) -> Result<FileMetadata, FileError> {
         let _gate = self.gate.read().await;
         let _turn = self.turn(id).await?;
-        let path = self.find(id).await?.storage_path;
+        let path = self.find_to_change(id).await?.storage_path;
         let mut metadata = self.attributes(id, &path).await?;
         check_revision(&metadata, expected)?;
         patch.apply(&mut metadata);

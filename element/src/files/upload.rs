@@ -107,7 +107,7 @@ impl Files {
             id,
             created_at,
             &Spooled {
-                size: limit,
+                size: declared.unwrap_or(limit),
                 checksum: "0".repeat(64),
             },
         )?;
@@ -306,7 +306,7 @@ impl Inner {
         let id = metadata.file_id;
         let attributes = attr::encode(&metadata).map_err(FileError::encoding(id))?;
         if id_was_given {
-            match self.find(id).await {
+            match self.find_to_change(id).await {
                 Ok(existing) if existing.checksum == metadata.checksum => return Ok(Stored::Existing(existing)),
                 Ok(_) => return Err(FileError::Duplicate { id }.into()),
                 Err(FileError::NotFound { .. }) => {}

@@ -17,24 +17,15 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'|')
     .remove(b'~');
 
-/// The header that offers a file under its name: a plain one for old clients, the exact one for all others.
+/// The header that offers a file under its name: a plain one for old clients, the exact one for all others. Of a path only the last
+/// name is offered: where a file goes is not for a server to say (RFC 6266, section 4.3).
 pub(super) fn attachment(filename: &str) -> String {
+    let mut names = filename.rsplit(['/', '\\']);
+    let filename = names.find(|name| !matches!(*name, "" | "." | "..")).unwrap_or("file");
+    let is_plain = |letter: char| (letter.is_ascii_graphic() || letter == ' ') && !matches!(letter, '"' | '%');
     let fallback: String = filename
         .chars()
-        .map(|letter| {
-            if letter.is_ascii_graphic() || letter == ' ' {
-                letter
-            } else {
-                '_'
-            }
-        })
-        .map(|letter| {
-            if matches!(letter, '"' | '\\' | '%' | '/') {
-                '_'
-            } else {
-                letter
-            }
-        })
+        .map(|letter| if is_plain(letter) { letter } else { '_' })
         .collect();
     let exact = utf8_percent_encode(filename, PLAIN);
     format!("attachment; filename=\"{fallback}\"; filename*=UTF-8''{exact}")
@@ -48,8 +39,8 @@ pub(super) struct PartNames {
 }
 
 impl PartNames {
-    /// Reads `form-data; name="file"; filename="a.txt"; filename*=UTF-8''a.txt`; the exact name comes first. None when it is
-    /// no such header.
+    /// Reads `form-data; name="file"; filename="a.txt"; filename*=UTF-8''a.txt`; the exact name comes first. It has no place in a
+    /// form (RFC 7578, section 4.2), so one of another character set is as good as none. None when it is no such header.
     pub(super) fn read(header: &[u8]) -> Option<Self> {
         let text = str::from_utf8(header).ok()?;
         let (kind, mut rest) = text.split_once(';').unwrap_or((text, ""));
@@ -63,7 +54,7 @@ impl PartNames {
             match key.to_ascii_lowercase().as_str() {
                 "name" => names.name = Some(value),
                 "filename" => names.filename = Some(value),
-                "filename*" => exact = Some(decode_exact(&value)?),
+                "filename*" if is_utf8(&value) => exact = Some(decode_exact(&value)?),
                 _ => {}
             }
             rest = after;
@@ -100,13 +91,16 @@ fn parameter(text: &str) -> Option<(&str, String, &str)> {
     None
 }
 
+/// Whether an exact name is of the one character set that is read; what names none is malformed, not of another.
+fn is_utf8(value: &str) -> bool {
+    let charset = value.split_once('\'').map(|(charset, _)| charset);
+    charset.is_none_or(|charset| charset.eq_ignore_ascii_case("utf-8"))
+}
+
 /// `UTF-8'language'percent-encoded`.
 fn decode_exact(value: &str) -> Option<String> {
-    let (charset, rest) = value.split_once('\'')?;
+    let (_charset, rest) = value.split_once('\'')?;
     let (_language, encoded) = rest.split_once('\'')?;
-    if !charset.eq_ignore_ascii_case("utf-8") {
-        return None;
-    }
     percent_decode_str(encoded)
         .decode_utf8()
         .ok()
@@ -129,8 +123,8 @@ mod tests {
                 "attachment; filename=\"_____ 1.pdf\"; filename*=UTF-8''%D0%BE%D1%82%D1%87%D1%91%D1%82%201.pdf",
             ),
             (
-                "a\"b\\c%.txt",
-                "attachment; filename=\"a_b_c_.txt\"; filename*=UTF-8''a%22b%5Cc%25.txt",
+                "a\"b c%.txt",
+                "attachment; filename=\"a_b c_.txt\"; filename*=UTF-8''a%22b%20c%25.txt",
             ),
             (
                 "a\r\nX: y",
@@ -138,6 +132,24 @@ mod tests {
             ),
         ] {
             assert_eq!(attachment(name), header);
+        }
+    }
+
+    #[test]
+    fn of_a_path_only_the_last_name_is_offered() {
+        for (path, name) in [
+            ("/etc/passwd", "passwd"),
+            ("../../a.txt", "a.txt"),
+            ("C:\\Users\\al\\b.txt", "b.txt"),
+            ("a/b\\c", "c"),
+            ("folder/", "folder"),
+            ("a/..", "a"),
+            ("..", "file"),
+            ("/", "file"),
+            ("", "file"),
+        ] {
+            let header = format!("attachment; filename=\"{name}\"; filename*=UTF-8''{name}");
+            assert_eq!(attachment(path), header, "{path}");
         }
     }
 
@@ -179,6 +191,12 @@ mod tests {
                 "file",
                 Some("a\\b.txt"),
             ),
+            (
+                "form-data; name=\"file\"; filename=\"a.txt\"; filename*=iso-8859-1'en'%E4.txt",
+                "file",
+                Some("a.txt"),
+            ),
+            ("form-data; name=file; filename*=latin1''a", "file", None),
             ("Form-Data;name=tags", "tags", None),
         ] {
             let names = PartNames::read(header.as_bytes()).unwrap();
@@ -197,7 +215,8 @@ mod tests {
             "form-data; name",
             "form-data; name=\"file",
             "form-data; name=\"file\" x",
-            "form-data; name=file; filename*=latin1''a",
+            "form-data; name=file; filename*=a.txt",
+            "form-data; name=file; filename*=UTF-8'a.txt",
             "form-data; name=file; filename*=UTF-8''%FF",
         ] {
             assert_eq!(PartNames::read(header.as_bytes()), None, "{header}");
@@ -206,19 +225,21 @@ mod tests {
     }
 
     proptest! {
-        /// The header is one line of ASCII whatever the name is, and whoever reads it as the standard says gets the name back.
+        /// The header is one line of ASCII whatever the name is, and whoever reads it as the standard says gets its last part back.
         #[test]
-        fn any_name_survives_the_header(name in "\\PC{0,40}|(?s).{0,40}") {
-            let header = attachment(&name);
+        fn any_name_survives_the_header(path in "\\PC{0,40}|(?s).{0,40}|[ab./\\\\\"%]{0,8}") {
+            let header = attachment(&path);
+            let mut parts = path.split(['/', '\\']).filter(|part| !matches!(*part, "" | "." | ".."));
+            let name = parts.next_back().unwrap_or("file");
             prop_assert!(header.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{header:?}");
             let (plain, exact) = header.split_once("; filename*=UTF-8''").unwrap();
             let decoded = percent_encoding::percent_decode_str(exact).decode_utf8().unwrap();
-            prop_assert_eq!(decoded, name.as_str());
+            prop_assert_eq!(decoded, name);
             let fallback = plain.strip_prefix("attachment; filename=\"").unwrap().strip_suffix('"').unwrap();
             prop_assert!(!fallback.contains(['"', '\\', '%', '/']), "{fallback:?}");
             prop_assert_eq!(fallback.chars().count(), name.chars().count());
             let read = PartNames::read(header.replacen("attachment", "form-data", 1).as_bytes()).unwrap();
-            prop_assert_eq!(read.filename, Some(name));
+            prop_assert_eq!(read.filename.as_deref(), Some(name));
         }
 
         #[test]

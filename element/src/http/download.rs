@@ -21,7 +21,7 @@ use super::byteranges::Byteranges;
 use super::condition::{Validators, Verdict, range_applies, weigh_read};
 use super::disposition::attachment;
 use super::error::ApiError;
-use super::extract::{allow, file_id, files};
+use super::extract::{self, allow, file_id};
 use super::openapi::{FileId, ReadConditions, described, failures};
 use super::range::{Wanted, wanted};
 use crate::files::Content;
@@ -91,7 +91,7 @@ pub(super) async fn content(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     allow(&app, &headers, Operation::Read).await?;
-    let content = files(&app)?.content(file_id(&id)?).await?;
+    let content = extract::content(&app, file_id(&id)?).await?;
     let validators = Validators::of_content(&content.metadata);
     match weigh_read(&headers, &validators) {
         Verdict::Failed => {

@@ -99,11 +99,11 @@ impl From<FileError> for ApiError {
 
 impl From<TransitionError> for ApiError {
     fn from(error: TransitionError) -> Self {
-        let code = match &error {
+        let code = match error {
+            TransitionError::Keep(error) => return error.into(),
             TransitionError::Forbidden { .. } | TransitionError::Stale { .. } => ErrorCode::InvalidTransition,
             TransitionError::NeedsConfirmation { .. } => ErrorCode::ConfirmationRequired,
             TransitionError::Managed => ErrorCode::ModeManaged,
-            TransitionError::Keep(_) => return Self::internal(Chain(&error).to_string()),
         };
         Self::new(code, error.to_string())
     }
@@ -222,6 +222,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::{ApiError, finish, panicked};
+    use crate::auth::AuthError;
 
     async fn problem(response: Response) -> Problem {
         let response = finish(response, "id-1");
@@ -243,6 +244,21 @@ mod tests {
             let problem = problem(panicked(panic)).await;
             assert_eq!((problem.status, problem.code), (500, ErrorCode::InternalError));
             assert!(!problem.detail.contains("secret"), "{problem:?}");
+        }
+    }
+
+    #[test]
+    fn challenge_names_an_error_only_when_a_token_was_sent() {
+        for (reason, challenge) in [
+            (AuthError::Missing, "Bearer realm=\"artstore\""),
+            (
+                AuthError::Malformed,
+                "Bearer realm=\"artstore\", error=\"invalid_request\"",
+            ),
+            (AuthError::Expired, "Bearer realm=\"artstore\", error=\"invalid_token\""),
+        ] {
+            let response = ApiError::from(reason).into_response();
+            assert_eq!(response.headers()[header::WWW_AUTHENTICATE], challenge);
         }
     }
 

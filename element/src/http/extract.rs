@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
-use element_api::{ErrorCode, Operation};
+use element_api::{ErrorCode, FileMetadata, Operation};
 use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 use tokio::time::timeout;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::error::ApiError;
 use crate::auth::{Caller, Identity};
-use crate::files::{Author, Files};
+use crate::files::{Author, Content, Files};
 use crate::state::App;
 
 /// The largest JSON body; attributes take 4 KiB at the most.
@@ -61,6 +61,22 @@ pub(super) fn mode_allows(app: &App, operation: Operation) -> Result<(), ApiErro
 }
 
 /// The files, once the element has started up.
+/// What is known of a file; while the element starts up, by its attr file alone.
+pub(super) async fn metadata(app: &App, id: Uuid) -> Result<FileMetadata, ApiError> {
+    Ok(match (app.files(), app.reader()) {
+        (None, Some(reader)) => reader.metadata(id).await?,
+        _ => files(app)?.metadata(id).await?,
+    })
+}
+
+/// A file's content, in the same way.
+pub(super) async fn content(app: &App, id: Uuid) -> Result<Content, ApiError> {
+    Ok(match (app.files(), app.reader()) {
+        (None, Some(reader)) => reader.content(id).await?,
+        _ => files(app)?.content(id).await?,
+    })
+}
+
 pub(super) fn files(app: &App) -> Result<&Files, ApiError> {
     app.files()
         .ok_or_else(|| ApiError::unavailable("the element is starting up; try again"))

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::condition::{Validators, Verdict, is_conditional, weigh_change, weigh_read};
 use super::error::ApiError;
-use super::extract::{allow, file_id, files, json};
+use super::extract::{self, allow, file_id, files, json, mode_allows};
 use super::form::{flat, metadata_value};
 use super::openapi::{ChangeConditions, FileId, ReadConditions, Text, ValueOrNull, failures};
 use crate::files::{FileError, Files, Patch};
@@ -60,7 +60,7 @@ pub(super) async fn metadata(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     allow(&app, &headers, Operation::Search).await?;
-    let file = files(&app)?.metadata(file_id(&id)?).await?;
+    let file = extract::metadata(&app, file_id(&id)?).await?;
     let validators = Validators::of_metadata(&file);
     match weigh_read(&headers, &validators) {
         Verdict::Failed => Err(changed(&file)),
@@ -96,6 +96,8 @@ pub(super) async fn update(
     allow(&app, &headers, Operation::Update).await?;
     let id = file_id(&id)?;
     let patch = patch(json(&headers, body, &["application/merge-patch+json", "application/json"]).await?)?;
+    // The mode may have changed while the body came in.
+    mode_allows(&app, Operation::Update)?;
     let files = files(&app)?;
     let file = under_conditions(files, id, &headers, Validators::of_metadata, |expected| {
         files.update(id, patch.clone(), expected)
@@ -144,7 +146,7 @@ where
         return Ok(change(None).await?);
     }
     loop {
-        let file = files.metadata(id).await?;
+        let file = files.metadata_to_change(id).await?;
         if !weigh_change(headers, &validators(&file)) {
             return Err(changed(&file));
         }
@@ -216,43 +218,4 @@ fn values(value: Value) -> Result<BTreeMap<String, Option<MetadataValue>>, ApiEr
 }
 
 #[cfg(test)]
-mod tests {
-    use element_api::MetadataValue;
-    use serde_json::json;
-
-    use super::patch;
-
-    #[test]
-    fn patch_tells_absent_null_and_value_apart() {
-        let read = patch(json!({ "description": null, "version": "2", "metadata": { "a": null, "b": 1 } })).unwrap();
-        assert_eq!(read.description, Some(None));
-        assert_eq!(read.version, Some(Some("2".to_owned())));
-        assert_eq!(read.tags, None);
-        let metadata = read.metadata.unwrap();
-        assert_eq!(metadata.get("a"), Some(&None));
-        assert_eq!(metadata.get("b"), Some(&Some(MetadataValue::Number(1.into()))));
-        assert!(!read.replace_metadata);
-        let cleared = patch(json!({ "tags": null, "metadata": null })).unwrap();
-        assert_eq!(
-            (cleared.tags, cleared.metadata, cleared.replace_metadata),
-            (Some(Vec::new()), None, true)
-        );
-    }
-
-    #[test]
-    fn patch_of_anything_else_is_refused() {
-        for document in [
-            json!([]),
-            json!("x"),
-            json!({ "file_size": 1 }),
-            json!({ "revision": 2 }),
-            json!({ "description": 1 }),
-            json!({ "tags": "a" }),
-            json!({ "tags": [1] }),
-            json!({ "metadata": [] }),
-            json!({ "metadata": { "a": {} } }),
-        ] {
-            assert!(patch(document.clone()).is_err(), "{document}");
-        }
-    }
-}
+mod tests;

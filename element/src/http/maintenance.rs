@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::error::ApiError;
 use super::extract::admin;
 use super::openapi::failures;
-use crate::maintenance::Maintenance;
+use crate::maintenance::{Maintenance, NotStarted};
 use crate::state::App;
 
 failures!(StartFailures: ValidationError, Unauthorized, Forbidden, NotFound, TaskRunning, Unavailable);
@@ -44,13 +44,23 @@ pub(super) async fn start(
             format!("there is no such maintenance; there are {kinds}"),
         )
     })?;
-    match maintenance(&app)?.start(kind, by.as_deref().unwrap_or("operator")) {
-        Ok(task) => Ok((StatusCode::ACCEPTED, [(header::LOCATION, location(&task))], Json(task)).into_response()),
-        Err(running) => {
-            let detail = format!("task {} of kind {kind} is running", running.id);
-            Err(ApiError::new(ErrorCode::TaskRunning, detail).with_header(header::LOCATION, &location(&running)))
+    let started = maintenance(&app)?
+        .start(kind, by.as_deref().unwrap_or("operator"))
+        .await;
+    let refused = match started {
+        Ok(task) => {
+            return Ok((StatusCode::ACCEPTED, [(header::LOCATION, location(&task))], Json(task)).into_response());
         }
-    }
+        Err(refused) => refused,
+    };
+    let detail = refused.to_string();
+    Err(match refused {
+        NotStarted::Running(task) => {
+            ApiError::new(ErrorCode::TaskRunning, detail).with_header(header::LOCATION, &location(&task))
+        }
+        NotStarted::Elsewhere => ApiError::new(ErrorCode::TaskRunning, detail),
+        NotStarted::Failed(error) => error.into(),
+    })
 }
 
 /// How far a task came.

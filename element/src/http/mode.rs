@@ -1,7 +1,5 @@
 //! `GET /mode` and `POST /mode/transition`.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
@@ -10,7 +8,6 @@ use element_api::{ErrorCode, Mode, ModeState};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Number;
-use tokio::task::spawn_blocking;
 use utoipa::ToSchema;
 
 use super::error::ApiError;
@@ -134,10 +131,7 @@ pub(super) async fn transition(
         reason: request.reason,
     };
     // Until the element has started up another server may hold the folder the mode is kept in.
-    files(&app)?;
-    let modes = Arc::clone(app.modes());
-    let changed = spawn_blocking(move || modes.change(wish)).await;
-    let state = changed.map_err(|error| ApiError::internal(error.to_string()))??;
+    let state = app.modes().change(files(&app)?, wish).await?;
     Ok(Json(answer(&app, state)))
 }
 

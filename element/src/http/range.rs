@@ -35,11 +35,13 @@ pub(super) fn wanted(headers: &HeaderMap, size: u64) -> Wanted {
     match parts(set, size) {
         None => Wanted::Whole,
         Some(parts) if parts.is_empty() => Wanted::Unsatisfiable,
+        // The last bytes of an empty file: all it has, and no range can say so.
+        Some(_) if size == 0 => Wanted::Whole,
         Some(parts) => Wanted::Parts(parts),
     }
 }
 
-/// The satisfiable ranges of a set, those that touch joined; empty when there are too many. None when the set is malformed.
+/// The satisfiable ranges of a set, those that touch joined; none of them when there are too many. None when the set is malformed.
 fn parts(set: &str, size: u64) -> Option<Vec<Range<u64>>> {
     let mut parts = Vec::new();
     let mut count = 0;
@@ -103,8 +105,9 @@ fn position(text: &str) -> Option<Option<u64>> {
     digits.then(|| Some(text.parse().unwrap_or(u64::MAX)))
 }
 
+/// Satisfiable whatever the size, when it is for any byte (RFC 9110, section 14.1.2); of an empty file it is empty.
 fn suffix(count: u64, size: u64) -> Option<Range<u64>> {
-    (count > 0 && size > 0).then(|| size.saturating_sub(count)..size)
+    (count > 0).then(|| size.saturating_sub(count)..size)
 }
 
 fn between(first: u64, last: u64, size: u64) -> Option<Range<u64>> {

@@ -71,7 +71,7 @@ struct Filters {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "describes, and is never made")]
 struct Words {
-    /// Words that name, description or tags must have, each as the beginning of a word.
+    /// Words that name, description or tags must have, each as the beginning of a word; up to 64.
     #[param(value_type = String, required = false, pattern = "^[^\\u0000]*$")]
     q: Option<String>,
 }
@@ -150,6 +150,9 @@ fn read(query: &str) -> Result<Search, ApiError> {
         )));
     }
     search
+        .check_words()
+        .map_err(|error| ApiError::validation(format!("q: {error}")))?;
+    search
         .check_cursor()
         .map_err(|error| ApiError::validation(format!("cursor: {error}")))?;
     Ok(search)
@@ -227,95 +230,4 @@ fn decode(text: &str) -> Result<String, ApiError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use utoipa::IntoParams;
-    use utoipa::openapi::path::ParameterIn;
-
-    use super::{Filters, Words, read};
-    use crate::index::Sort;
-
-    #[test]
-    fn every_filter_of_the_contract_is_read() {
-        let search = read(
-            "q=annual+report&tags=a,b&tags=c&uploaded_by=alice&content_type=text%2Fplain&min_size=1&max_size=9\
-             &created_after=2026-01-31T12:00:00%2B02:00&created_before=2026-02-01&metadata.project=%D0%B0\
-             &metadata.a.b=x%3Dy&sort=file_size&order=asc&limit=1000",
-        )
-        .unwrap();
-        assert_eq!(search.q.as_deref(), Some("annual report"));
-        assert_eq!(search.tags, ["a", "b", "c"]);
-        assert_eq!(
-            (search.uploaded_by.as_deref(), search.content_type.as_deref()),
-            (Some("alice"), Some("text/plain"))
-        );
-        assert_eq!((search.min_size, search.max_size), (Some(1), Some(9)));
-        assert_eq!(search.created_after.unwrap().to_string(), "2026-01-31T10:00:00Z");
-        assert_eq!(search.created_before.unwrap().to_string(), "2026-02-01T00:00:00Z");
-        assert_eq!(search.metadata.get("project").map(String::as_str), Some("а"));
-        assert_eq!(search.metadata.get("a.b").map(String::as_str), Some("x=y"));
-        assert_eq!(
-            (search.sort, search.descending, search.limit),
-            (Sort::FileSize, false, 1000)
-        );
-    }
-
-    #[test]
-    fn every_described_parameter_is_read_and_no_other() {
-        let described = [Words::into_params(|| None), Filters::into_params(|| None)].concat();
-        assert_eq!(described.len(), 13);
-        for parameter in described {
-            assert!(parameter.parameter_in == ParameterIn::Query);
-            let value = match parameter.name.as_str() {
-                "min_size" | "max_size" | "limit" => "7",
-                "created_after" | "created_before" => "2026-01-31",
-                "sort" => "file_size",
-                "order" => "asc",
-                "cursor" => continue,
-                _ => "text",
-            };
-            let query = format!("{}={value}", parameter.name);
-            assert!(read(&query).is_ok(), "{query}");
-            assert!(read(&format!("x{query}")).is_err(), "x{query}");
-        }
-    }
-
-    #[test]
-    fn defaults_are_the_newest_fifty() {
-        let search = read("").unwrap();
-        assert_eq!(
-            (search.sort, search.descending, search.limit),
-            (Sort::CreatedAt, true, 50)
-        );
-        assert!(search.q.is_none() && search.tags.is_empty() && search.cursor.is_none());
-    }
-
-    #[test]
-    fn unencoded_plus_of_an_offset_is_understood() {
-        let search = read("created_after=2026-01-31T12:00:00+02:00").unwrap();
-        assert_eq!(search.created_after.unwrap().to_string(), "2026-01-31T10:00:00Z");
-    }
-
-    #[test]
-    fn malformed_queries_are_refused() {
-        for query in [
-            "limit=0",
-            "limit=1001",
-            "limit=ten",
-            "min_size=-1",
-            "max_size=1k",
-            "max_size=9223372036854775808",
-            "created_after=yesterday",
-            "sort=name",
-            "order=up",
-            "cursor=%%%",
-            "cursor=abc",
-            "tag=a",
-            "metadata.=x",
-            "limit=1&limit=2",
-            "q=%FF",
-            "q=%00",
-        ] {
-            assert!(read(query).is_err(), "{query}");
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,8 @@
 //! Who of several servers over one database lives, what each holds, and which log entries the dead left behind. Time is the
 //! database's own, so that servers' clocks need not agree.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::sql::{Dialect, Parameter, Sql, Statement, WAL_COLUMNS};
@@ -25,35 +27,69 @@ pub enum Sharing {
     WithOthers,
 }
 
+/// A name and the server that holds it.
+type Holding = (String, String);
+
+/// What this process knows of the names it holds. The database has them too, for other servers to see; only here it is known which
+/// of them somebody still needs.
+#[derive(Default)]
+pub(super) struct Leases {
+    /// Names in use, or being taken or freed.
+    claimed: Mutex<HashSet<Holding>>,
+    /// Names nobody needs any more, which the database could not be told.
+    unreleased: Mutex<HashSet<Holding>>,
+}
+
 /// A name that one server holds. It is free again when this is released or dropped, or when the server dies.
 pub struct Lease {
     index: Index,
-    /// What frees it; none once that was asked for.
-    freeing: Option<Statement>,
+    /// None once it is not held any more.
+    holding: Option<Holding>,
 }
 
 impl Lease {
     /// Frees the name, and returns when it is free.
     pub async fn release(mut self) {
-        if let Some(statement) = self.freeing.take() {
-            free(self.index.clone(), statement).await;
+        if let Some(holding) = self.holding.take() {
+            self.index.free(holding).await;
         }
+    }
+
+    /// It was not to be had after all.
+    fn give_up(mut self) {
+        if let Some(holding) = self.holding.take() {
+            self.index.leases.unclaim(&holding);
+        }
+    }
+
+    /// Changes nothing, and spoils the transaction it is in when another server has the name by now.
+    pub(super) fn fence(&self) -> Option<Statement> {
+        let (name, instance_id) = self.holding.as_ref()?;
+        Some(self.index.sql.lease_hold(name, instance_id))
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let (Some(statement), Ok(runtime)) = (self.freeing.take(), tokio::runtime::Handle::try_current()) {
-            runtime.spawn(free(self.index.clone(), statement));
+        if let (Some(holding), Ok(runtime)) = (self.holding.take(), tokio::runtime::Handle::try_current()) {
+            let index = self.index.clone();
+            runtime.spawn(async move { index.free(holding).await });
         }
     }
 }
 
-async fn free(index: Index, statement: Statement) {
-    if let Err(error) = index.backend.transact(&[statement]).await {
-        // It becomes free all the same when this server's own lease ends.
-        tracing::debug!(%error, "failed to release a lease");
+impl Leases {
+    fn claim(&self, holding: &Holding) -> bool {
+        set(&self.claimed).insert(holding.clone())
     }
+
+    fn unclaim(&self, holding: &Holding) {
+        set(&self.claimed).remove(holding);
+    }
+}
+
+fn set(names: &Mutex<HashSet<Holding>>) -> MutexGuard<'_, HashSet<Holding>> {
+    names.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Index {
@@ -84,7 +120,7 @@ impl Index {
 
     /// Forgets servers that died long ago.
     pub async fn prune_instances(&self) -> Result<(), IndexError> {
-        Ok(self.backend.transact(&[self.sql.instances_prune()]).await?)
+        Ok(self.backend.transact(&self.sql.instances_prune()).await?)
     }
 
     /// Makes pending log entries of the dead, or when alone of anybody, the entries of `instance_id`, and answers them, oldest
@@ -97,11 +133,51 @@ impl Index {
 
     /// Holds `name` for the server `instance_id`, unless a server that lives has it, this one included.
     pub async fn lease(&self, name: &str, instance_id: &str) -> Result<Option<Lease>, IndexError> {
-        let taken = self.backend.fetch(&self.sql.lease_take(name, instance_id)).await?;
-        Ok((!taken.is_empty()).then(|| Lease {
+        let holding = (name.to_owned(), instance_id.to_owned());
+        if !self.leases.claim(&holding) {
+            return Ok(None);
+        }
+        let taking = self.sql.lease_take(name, instance_id);
+        let lease = Lease {
             index: self.clone(),
-            freeing: Some(self.sql.lease_release(name, instance_id)),
-        }))
+            holding: Some(holding),
+        };
+        // On a task of its own: when nobody waits for it any more, the lease is dropped, and so freed, once it was had.
+        let taking = tokio::spawn(async move {
+            // When this fails it may have been had all the same; dropping it frees it.
+            let taken = lease.index.backend.fetch(&taking).await?;
+            if taken.is_empty() {
+                lease.give_up();
+                return Ok(None);
+            }
+            Ok(Some(lease))
+        });
+        taking.await.unwrap_or(Err(IndexError::Stopped))
+    }
+
+    /// Frees a name; when the database cannot be told, [`Index::release_left_over`] tells it later.
+    async fn free(&self, holding: Holding) {
+        let (name, instance_id) = &holding;
+        let freed = self
+            .backend
+            .transact(&[self.sql.lease_release(name, instance_id)])
+            .await;
+        if let Err(error) = freed {
+            tracing::debug!(name, %error, "failed to release a lease; trying again later");
+            set(&self.leases.unreleased).insert(holding.clone());
+        }
+        self.leases.unclaim(&holding);
+    }
+
+    /// Frees names that could not be freed when they should have been.
+    pub async fn release_left_over(&self) {
+        let left: Vec<Holding> = set(&self.leases.unreleased).drain().collect();
+        for holding in left {
+            // Whoever has it again by now frees it.
+            if self.leases.claim(&holding) {
+                self.free(holding).await;
+            }
+        }
     }
 }
 
@@ -173,12 +249,17 @@ impl Sql {
         )
     }
 
-    fn instances_prune(&self) -> Statement {
-        let long_ago = self.dialect.now_and(-seconds(REMEMBERED));
-        Statement::new(
+    /// First what the dead held, which nobody may want ever again.
+    fn instances_prune(&self) -> [Statement; 2] {
+        let (long_ago, lease) = (
+            self.dialect.now_and(-seconds(REMEMBERED)),
+            format!("{}lease", self.prefix),
+        );
+        [
+            format!("DELETE FROM {lease} WHERE {}", self.nobody_lives(&lease)),
             format!("DELETE FROM {}instance WHERE expires_at < {long_ago}", self.prefix),
-            Vec::new(),
-        )
+        ]
+        .map(|text| Statement::new(text, Vec::new()))
     }
 
     /// For tests: its lease ended long ago.
@@ -232,7 +313,8 @@ impl Sql {
         Statement::new(
             format!(
                 "INSERT INTO {table} (name, instance_id) VALUES ($1, $2) \
-                 ON CONFLICT (name) DO UPDATE SET instance_id = excluded.instance_id WHERE {} \
+                 ON CONFLICT (name) DO UPDATE SET instance_id = excluded.instance_id \
+                 WHERE {table}.instance_id = excluded.instance_id OR {} \
                  RETURNING CAST('true' AS TEXT)",
                 self.nobody_lives(&table)
             ),
@@ -241,6 +323,19 @@ impl Sql {
                 Parameter::Text(instance_id.to_owned()),
             ],
         )
+    }
+
+    fn lease_hold(&self, name: &str, instance_id: &str) -> Statement {
+        let table = format!("{}lease", self.prefix);
+        let mut statement = Statement::new(
+            format!("UPDATE {table} SET instance_id = $2 WHERE name = $1 AND instance_id = $2"),
+            vec![
+                Parameter::Text(name.to_owned()),
+                Parameter::Text(instance_id.to_owned()),
+            ],
+        );
+        statement.touches = Some(1);
+        statement
     }
 
     fn lease_release(&self, name: &str, instance_id: &str) -> Statement {

@@ -28,6 +28,10 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// The one writer, and a migration or rebuild beside it.
 const WRITE_CONNECTIONS: u32 = 2;
 
+/// A server may be set up to answer a commit before it is on disk; more than that, such as a standby's word, stays as it is.
+const DURABLE_COMMITS: &str =
+    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+
 /// Writes have connections of their own, so that slow searches cannot hold them up.
 pub(super) struct Postgres {
     reads: PgPool,
@@ -82,6 +86,7 @@ fn pool(connections: u32, options: PgConnectOptions) -> PgPool {
         .max_connections(connections)
         .acquire_timeout(SILENCE)
         .test_before_acquire(false)
+        .after_connect(|connection, _| Box::pin(async move { connection.execute(DURABLE_COMMITS).await.map(drop) }))
         .before_acquire(|connection, meta| {
             Box::pin(async move {
                 if meta.idle_for > IDLE_BEFORE_PING {

@@ -14,6 +14,9 @@ use uuid::Uuid;
 
 use super::sql::{Dialect, Parameter, Sql, Statement, time_text};
 
+/// Words of a search, at the most: each is looked up in an index.
+const MAX_WORDS: usize = 64;
+
 /// Matches counted at the most: a page must not cost more the more files there are.
 pub(super) const MAX_TOTAL: u64 = 10_000;
 
@@ -85,6 +88,11 @@ pub struct Cursor {
 #[error("the cursor is not one this element gave for this order")]
 pub struct InvalidCursor;
 
+/// The search has more words than it may have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("at most {MAX_WORDS} words may be looked for, and there are {0}")]
+pub struct TooManyWords(usize);
+
 impl fmt::Display for Cursor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = serde_json::to_vec(self).map_err(|_| fmt::Error)?;
@@ -150,6 +158,17 @@ impl Search {
         match &self.cursor {
             Some(cursor) if cursor.sort != self.sort || cursor.descending != self.descending => Err(InvalidCursor),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether the words looked for, if any, are few enough.
+    ///
+    /// # Errors
+    /// When there are more than 64.
+    pub fn check_words(&self) -> Result<(), TooManyWords> {
+        match self.q.as_deref().map_or(0, |q| words(q).len()) {
+            0..=MAX_WORDS => Ok(()),
+            count => Err(TooManyWords(count)),
         }
     }
 

@@ -16,6 +16,9 @@ use uuid::Uuid;
 use super::{IndexError, TablePrefix};
 use crate::wal::WalRecord;
 
+/// Log entries removed in one transaction.
+const PRUNED_AT_ONCE: usize = 5000;
+
 /// A parameter of a statement.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Parameter {
@@ -311,7 +314,8 @@ impl Sql {
         )
     }
 
-    /// Inserts log entries, or replaces what stands there, unless another server took an entry over.
+    /// Inserts log entries, or replaces what stands there, unless another server took an entry over. What was given up and comes
+    /// late opens no entry again.
     pub(super) fn put_wal(&self, records: &[WalRecord]) -> Result<Statement, IndexError> {
         let Self { wal, dialect, .. } = self;
         let list = names(&WAL_COLUMNS);
@@ -322,7 +326,8 @@ impl Sql {
                 "INSERT INTO {wal} ({list}) SELECT {list} FROM {given} AS given WHERE true \
                  ON CONFLICT (transaction_id) DO UPDATE SET status = excluded.status, file_id = excluded.file_id, \
                  operation_data = excluded.operation_data, error_message = excluded.error_message, \
-                 completed_at = excluded.completed_at WHERE {wal}.instance_id = excluded.instance_id"
+                 completed_at = excluded.completed_at WHERE {wal}.instance_id = excluded.instance_id \
+                 AND ({wal}.status = 'pending' OR excluded.status <> 'pending')"
             ),
             vec![Parameter::Text(Value::Array(rows).to_string())],
         );
@@ -347,14 +352,37 @@ impl Sql {
         )
     }
 
+    /// Answers a row while there is anything to prune.
+    pub(super) fn wal_prunable(&self, before: Timestamp) -> Statement {
+        let (wal, time) = (&self.wal, self.dialect.time("$1"));
+        Statement::new(
+            format!("SELECT '1' FROM {wal} WHERE completed_at < {time} LIMIT 1"),
+            vec![Parameter::Text(time_text(before))],
+        )
+    }
+
+    /// Removes some of it.
     pub(super) fn wal_prune(&self, before: Timestamp) -> Statement {
+        let (wal, time) = (&self.wal, self.dialect.time("$1"));
         Statement::new(
             format!(
-                "DELETE FROM {} WHERE completed_at < {}",
-                self.wal,
-                self.dialect.time("$1")
+                "DELETE FROM {wal} WHERE transaction_id IN \
+                 (SELECT transaction_id FROM {wal} WHERE completed_at < {time} LIMIT {PRUNED_AT_ONCE})"
             ),
             vec![Parameter::Text(time_text(before))],
+        )
+    }
+
+    /// Pending entries about a file.
+    pub(super) fn wal_pending_about(&self, id: Uuid) -> Statement {
+        let source = format!(
+            "{} WHERE status = 'pending' AND file_id = {} ORDER BY started_at",
+            self.wal,
+            self.dialect.id("$1")
+        );
+        Statement::new(
+            self.dialect.select(&WAL_COLUMNS, &source),
+            vec![Parameter::Text(id.to_string())],
         )
     }
 }

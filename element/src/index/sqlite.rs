@@ -11,9 +11,16 @@ use sqlx::{Connection as _, Executor as _, SqliteConnection};
 use super::migrate::{MigrationStatus, Step};
 use super::sql::{Parameter, Statement};
 use super::{Backend, IndexError};
+use crate::durable;
 
 /// The database's file below the storage root.
 const FILE: &str = ".artstore/element.db";
+
+/// SQLite's codes for a flush that failed, of a file and of a folder.
+const FAILED_FLUSHES: [&str; 2] = ["1034", "1290"];
+
+/// How long a read waits for a connection: a server that is this busy had better say so.
+const READ_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Connections that read.
 const READ_CONNECTIONS: u32 = 4;
@@ -45,10 +52,18 @@ impl Sqlite {
             .busy_timeout(BUSY_TIMEOUT);
         let pool = |connections| SqlitePoolOptions::new().max_connections(connections);
         Ok(Self {
-            reads: pool(READ_CONNECTIONS).connect_lazy_with(options.clone()),
+            reads: pool(READ_CONNECTIONS)
+                .acquire_timeout(READ_PATIENCE)
+                .connect_lazy_with(options.clone()),
             writes: pool(WRITE_CONNECTIONS).connect_lazy_with(options),
         })
     }
+}
+
+/// Whether SQLite could not flush. It would try again and believe what the kernel says then, which proves nothing.
+fn is_failed_flush(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| FAILED_FLUSHES.contains(&code.as_ref()))
 }
 
 async fn transact(connection: &mut SqliteConnection, statements: &[Statement]) -> Result<(), sqlx::Error> {
@@ -72,7 +87,10 @@ impl Backend for Sqlite {
         Box::pin(async move {
             let mut connection = self.writes.acquire().await?;
             let result = transact(&mut connection, statements).await;
-            if result.is_err() {
+            if let Err(error) = &result {
+                if is_failed_flush(error) {
+                    durable::note_failed_flush();
+                }
                 // SQLite ends a transaction by itself when the volume is full or fails, and the pool believes that it goes on.
                 connection.close_on_drop();
             }

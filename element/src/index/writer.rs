@@ -126,10 +126,7 @@ async fn transact(backend: &dyn Backend, sql: &Sql, changes: &[Change]) -> Resul
     backend
         .transact(&statements(sql, changes)?)
         .await
-        .map_err(|error| match error {
-            sqlx::Error::RowNotFound => IndexError::Fenced,
-            error => error.into(),
-        })
+        .map_err(IndexError::of_fenced)
 }
 
 /// The last change of an entry or a file wins: a statement must not touch a row twice. Rows that go do so before others come.

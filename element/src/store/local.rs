@@ -27,18 +27,19 @@ use self::content::{LocalContent, open_cached};
 use self::spool::LocalSpool;
 use self::threads::WriterThreads;
 use super::name::storage_folder;
-use super::{Fence, Found, Leftover, Look, OpenStoreError, Parts, Readable, Scan, Space, Spool, Stamp, Stamped, Store};
+use super::{
+    Fence, Found, Leftover, Look, MAX_ATTRIBUTES, MAX_WALKS, OpenStoreError, Parts, Readable, Scan, Space, Spool,
+    Stamp, Stamped, Store, turn_to_walk,
+};
 use crate::durable::FolderFlushes;
 use crate::{attr, durable};
 
+const OWN: &str = ".artstore";
 const TEMPORARY: &str = ".artstore/tmp";
 const LOCK: &str = ".artstore/lock";
 
 /// Folders remembered as durable. There is a new one every hour; a client cannot make this grow.
 const MAX_KNOWN_FOLDERS: usize = 1024;
-
-/// Searches by name that run at once.
-const MAX_WALKS: usize = 4;
 
 /// Files in flight between the walking thread and whoever takes them.
 const WALK_AHEAD: usize = 1024;
@@ -221,7 +222,7 @@ impl Store for LocalStore {
         Box::pin(async move {
             let places = self.inner.places(storage_path)?;
             read(
-                move || match (fs::metadata(&places.content), fs::read(&places.attributes)) {
+                move || match (fs::metadata(&places.content), read_attributes(&places.attributes)) {
                     (Ok(_), Ok(bytes)) => Ok(Some(bytes)),
                     (Err(error), _) | (_, Err(error)) if error.kind() == io::ErrorKind::NotFound => Ok(None),
                     (Err(error), _) | (_, Err(error)) => Err(error),
@@ -251,14 +252,12 @@ impl Store for LocalStore {
         Box::pin(async move {
             let places = self.inner.places(storage_path)?;
             read(move || {
-                let mut file = match File::open(&places.attributes) {
+                let file = match File::open(&places.attributes) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
                     opened => opened?,
                 };
                 let stamp = Stamp::of(&file)?;
-                let mut bytes = Vec::new();
-                file.read_to_end(&mut bytes)?;
-                Ok(Some((stamp, bytes)))
+                Ok(Some((stamp, read_all_attributes(&file)?)))
             })
             .await
         })
@@ -266,7 +265,7 @@ impl Store for LocalStore {
 
     fn locate(&self, id: Uuid) -> BoxFuture<'_, io::Result<Option<String>>> {
         Box::pin(async move {
-            let _permit = self.inner.walks.acquire().await.map_err(io::Error::other)?;
+            let _permit = turn_to_walk(&self.inner.walks).await?;
             let root = self.inner.root.clone();
             let folder = id.get_timestamp().and_then(|time| {
                 let (seconds, nanoseconds) = time.to_unix();
@@ -350,6 +349,21 @@ fn leftovers(folder: &Path) -> io::Result<Vec<Leftover>> {
         });
     }
     Ok(left)
+}
+
+/// The bytes of an attr file.
+fn read_attributes(path: &Path) -> io::Result<Vec<u8>> {
+    read_all_attributes(&File::open(path)?)
+}
+
+fn read_all_attributes(file: &File) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(MAX_ATTRIBUTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_ATTRIBUTES {
+        let why = format!("the attr file has more than {MAX_ATTRIBUTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    }
+    Ok(bytes)
 }
 
 /// Runs a read off the async threads, apart from the writers'.

@@ -4,6 +4,7 @@
 //! FOLDER/YYYY/MM/DD/HH/NAME             content
 //! FOLDER/YYYY/MM/DD/HH/NAME.attr.json   the truth about it; putting this object is the commit point
 //! FOLDER/.artstore/quarantine/ID/NAME   damaged content with its attributes, kept until a person removes it
+//! FOLDER/.artstore/mode.json            the mode and its history
 //! FOLDER/.artstore/scrub.json           how far the scrub came
 //! ```
 //! Content beyond the smallest goes to its own key as a multipart upload, which is no object until it is completed, and no file
@@ -15,6 +16,7 @@ mod care;
 mod spool;
 mod walk;
 
+use std::collections::BTreeSet;
 use std::future::ready;
 use std::io;
 use std::ops::Range;
@@ -36,9 +38,11 @@ use self::bucket::Bucket;
 use self::spool::{Memory, S3Spool};
 use super::name::{id_in_name, is_named_by, storage_folder};
 use super::{
-    ByteStream, Fence, Found, Leftover, Look, OpenStoreError, Parts, Readable, Scan, Space, Spool, Store, StoreAway,
+    ByteStream, Fence, Found, Leftover, Look, MAX_ATTRIBUTES, MAX_WALKS, OpenStoreError, Parts, Readable, Scan, Space,
+    Spool, Store, StoreAway, turn_to_walk,
 };
 use crate::attr;
+use crate::files::Chain;
 
 /// Where the bucket is, and as whom to use it.
 #[derive(Clone, Debug)]
@@ -64,14 +68,8 @@ const UNLIMITED: u64 = 1 << 53;
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 const CHECK_TIME: Duration = Duration::from_secs(2);
 
-/// Searches by name that run at once.
-const MAX_WALKS: usize = 4;
-
 /// Files in flight between the walk and whoever takes them.
 const WALK_AHEAD: usize = 1024;
-
-/// The most bytes an attr file of any system ever had.
-const MAX_ATTRIBUTES: u64 = 1 << 20;
 
 /// Files below one folder of a bucket.
 pub struct S3Store {
@@ -83,8 +81,8 @@ struct Inner {
     folder: String,
     fence: Fence,
     memory: Memory,
-    /// When the bucket last answered a check.
-    answered: Mutex<Option<Instant>>,
+    /// When the bucket was last asked whether it is there, and what came of it.
+    asked: Mutex<Option<(Instant, Result<(), String>)>>,
     /// Walks over all names are long; only a few run at once.
     walks: Semaphore,
 }
@@ -103,7 +101,7 @@ impl S3Store {
             folder: config.folder.clone(),
             fence,
             memory: Memory::for_files_of(max_file_size),
-            answered: Mutex::new(None),
+            asked: Mutex::new(None),
             walks: Semaphore::new(MAX_WALKS),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -130,12 +128,11 @@ impl Store for S3Store {
 
     fn remove<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
-            self.inner.fence.check()?;
-            self.inner
-                .bucket
-                .delete(&self.inner.attributes_key(storage_path)?)
-                .await?;
-            self.inner.bucket.delete(&self.inner.key(storage_path)?).await
+            for key in [self.inner.attributes_key(storage_path)?, self.inner.key(storage_path)?] {
+                self.inner.fence.check()?;
+                self.inner.bucket.delete_soon(&key).await?;
+            }
+            Ok(())
         })
     }
 
@@ -151,14 +148,17 @@ impl Store for S3Store {
         storage_path: &'a str,
     ) -> BoxFuture<'a, io::Result<()>> {
         Box::pin(async move {
-            let key = self.inner.key(planned)?;
-            for upload in self.inner.bucket.uploads(key.as_ref()).await? {
-                if upload.key == key.as_ref() {
-                    self.inner.bucket.abort(&key, &upload.upload_id).await?;
+            let bucket = &self.inner.bucket;
+            for path in BTreeSet::from([planned, storage_path]) {
+                let key = self.inner.key(path)?;
+                for upload in bucket.uploads(key.as_ref()).await? {
+                    if upload.key == key.as_ref() {
+                        bucket.abort(&key, &upload.upload_id).await?;
+                    }
                 }
             }
             if planned != storage_path {
-                self.inner.bucket.delete(&key).await?;
+                bucket.delete(&self.inner.key(planned)?).await?;
             }
             Ok(())
         })
@@ -220,7 +220,7 @@ impl Store for S3Store {
 
     fn locate(&self, id: Uuid) -> BoxFuture<'_, io::Result<Option<String>>> {
         Box::pin(async move {
-            let _permit = self.inner.walks.acquire().await.map_err(io::Error::other)?;
+            let _permit = turn_to_walk(&self.inner.walks).await?;
             let name = id.to_string();
             if let Some(folder) = folder_of(id)
                 && let Some(found) = self.inner.locate_below(&folder, &name).await?
@@ -277,14 +277,20 @@ impl Store for S3Store {
 
     fn check(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move {
-            let mut last = self.inner.answered.lock().await;
-            if last.is_none_or(|at| at.elapsed() >= CHECK_INTERVAL) {
-                timeout(CHECK_TIME, self.inner.bucket.probe())
-                    .await
-                    .map_err(|_| StoreAway::because("the object store does not answer in time"))??;
-                *last = Some(Instant::now());
-            }
-            Ok(())
+            let mut last = self.inner.asked.lock().await;
+            let recent = last.as_ref().filter(|(at, _)| at.elapsed() < CHECK_INTERVAL);
+            let found = match recent {
+                Some((_, found)) => found.clone(),
+                None => {
+                    let found = match timeout(CHECK_TIME, self.inner.bucket.probe()).await {
+                        Ok(probed) => probed.map_err(|error| Chain(&error).to_string()),
+                        Err(_) => Err("the object store does not answer in time".to_owned()),
+                    };
+                    *last = Some((Instant::now(), found.clone()));
+                    found
+                }
+            };
+            found.map_err(|why| StoreAway::because(&why))
         })
     }
 

@@ -1,5 +1,6 @@
 //! A log entry, as the database keeps it.
 
+use element_api::Mode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -7,10 +8,6 @@ use uuid::Uuid;
 /// What an entry is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(
-    clippy::enum_variant_names,
-    reason = "the database's words; operations on other things will follow"
-)]
 pub enum OperationType {
     /// A new file.
     FileCreate,
@@ -22,6 +19,8 @@ pub enum OperationType {
     FileQuarantine,
     /// A row that is made what its attr file says.
     FileReconcile,
+    /// Another mode for the element.
+    ModeChange,
 }
 
 /// How far an entry came.
@@ -39,13 +38,17 @@ pub enum Status {
 }
 
 /// What recovery needs to know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationData {
-    /// The data file's path below the storage root.
+    /// The data file's path below the storage root; empty where it is about no file.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub storage_path: String,
     /// The path the upload was begun for, where that was another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned_path: Option<String>,
+    /// The mode that is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_mode: Option<Mode>,
 }
 
 impl OperationData {
@@ -72,7 +75,7 @@ pub struct WalRecord {
     pub operation_type: OperationType,
     /// How far it came.
     pub status: Status,
-    /// The file.
+    /// The file; none where it is about another thing.
     pub file_id: Option<Uuid>,
     /// What recovery needs.
     pub operation_data: OperationData,

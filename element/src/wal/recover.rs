@@ -3,9 +3,11 @@
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use element_api::ModeState;
+
 use crate::attr;
 use crate::index::{FileChange, IndexError};
-use crate::store::{Store, StoreAway};
+use crate::store::{MODE_NOTE, Store, StoreAway};
 
 use super::{OperationType, Status, Wal, WalRecord};
 
@@ -83,9 +85,14 @@ impl RecoverError {
 /// # Errors
 /// When the disk or the database refuses; then it can be called again.
 pub async fn settle(store: &dyn Store, wal: &Wal, record: &WalRecord) -> Result<Recovered, RecoverError> {
-    if record.operation_type == OperationType::FileQuarantine {
-        return settle_quarantine(store, wal, record).await;
+    match record.operation_type {
+        OperationType::FileQuarantine => settle_quarantine(store, wal, record).await,
+        OperationType::ModeChange => settle_mode(store, wal, record).await,
+        _ => settle_file(store, wal, record).await,
     }
+}
+
+async fn settle_file(store: &dyn Store, wal: &Wal, record: &WalRecord) -> Result<Recovered, RecoverError> {
     let path = &record.operation_data.storage_path;
     store
         .discard(record.transaction_id, record.operation_data.planned(), path)
@@ -136,6 +143,21 @@ async fn settle_quarantine(store: &dyn Store, wal: &Wal, record: &WalRecord) -> 
     });
     wal.settle(record, Status::Committed, row, None).await?;
     Ok(Recovered::Redone)
+}
+
+/// The note that keeps the mode is written as a whole, so it tells whether the change came to be.
+async fn settle_mode(store: &dyn Store, wal: &Wal, record: &WalRecord) -> Result<Recovered, RecoverError> {
+    let kept = store.note(MODE_NOTE).await?.unwrap_or_default();
+    let (status, outcome) = match serde_json::from_slice::<ModeState>(&kept) {
+        Ok(state) if Some(state.mode) == record.operation_data.target_mode => {
+            // The crash may have come before the flush.
+            store.keep_note(MODE_NOTE, kept).await?;
+            (Status::Committed, Recovered::Redone)
+        }
+        _ => (Status::RolledBack, Recovered::Undone),
+    };
+    wal.settle(record, status, FileChange::Keep, None).await?;
+    Ok(outcome)
 }
 
 /// Ends an entry without touching file or row: a person must look at them.

@@ -284,15 +284,21 @@ async fn whatever_is_no_single_bearer_token_is_refused_by_every_call() {
     let element = setup.start().await;
     let good = KEYS.token("admin");
     let calls = calls(&element, &uuid::Uuid::nil().to_string()).await;
-    for values in [
-        vec![],
-        vec![String::new()],
-        vec!["Bearer".to_owned()],
-        vec!["Basic YWxpY2U6eA==".to_owned()],
-        vec![good.clone()],
-        vec![format!("Bearer {good} {good}")],
-        vec![format!("Bearer {good}, Bearer {good}")],
-        vec![format!("Bearer {good}"), format!("Bearer {good}")],
+    // Who sent no token, or something that is none of ours, is told what to send; who sent one wrongly, that it was wrong.
+    let (asks, blames) = (
+        "Bearer realm=\"artstore\"",
+        "Bearer realm=\"artstore\", error=\"invalid_request\"",
+    );
+    for (values, challenge) in [
+        (vec![], asks),
+        (vec![String::new()], blames),
+        (vec!["Bearer".to_owned()], blames),
+        (vec!["Basic YWxpY2U6eA==".to_owned()], asks),
+        (vec!["Digest username=\"alice\", realm=\"x\"".to_owned()], asks),
+        (vec![good.clone()], asks),
+        (vec![format!("Bearer {good} {good}")], blames),
+        (vec![format!("Bearer {good}, Bearer {good}")], blames),
+        (vec![format!("Bearer {good}"), format!("Bearer {good}")], blames),
     ] {
         for (method, path) in &calls {
             let request = element.client.request(method, path);
@@ -301,6 +307,11 @@ async fn whatever_is_no_single_bearer_token_is_refused_by_every_call() {
                 .fold(request, |request, value| request.header("authorization", value));
             let answer = send(request).await;
             assert_eq!(answer.status, 401, "{values:?} {method} {path}");
+            assert_eq!(
+                answer.header("www-authenticate"),
+                Some(challenge),
+                "{values:?} {method} {path}"
+            );
         }
     }
     // A token is good in its own header only.

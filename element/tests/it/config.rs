@@ -58,6 +58,48 @@ async fn wrong_variables_stop_the_start_by_name() {
 }
 
 #[tokio::test]
+async fn password_in_an_address_stops_the_start_without_being_shown() {
+    for (variable, value) in [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://al:s3cret@collector:4318"),
+        ("STORAGE_EXTERNAL_ENDPOINT", "http://al:s3cret@storage-01:8010"),
+        ("JWT_JWKS_URL", "https://al:s3cret@issuer/keys"),
+    ] {
+        let mut setup = Setup::embedded();
+        if variable == "JWT_JWKS_URL" {
+            setup.unset("JWT_PUBLIC_KEY_PATH");
+        }
+        setup.set(variable, value);
+        let (code, _, stderr) = setup.run(&["serve"]).await;
+        assert_eq!(code, 2, "{variable}: {stderr}");
+        assert!(stderr.contains(variable) && stderr.contains("://***@"), "{stderr}");
+        assert!(!stderr.contains("s3cret"), "{stderr}");
+    }
+}
+
+#[tokio::test]
+async fn authority_of_the_database_that_would_not_be_asked_stops_the_start() {
+    let mut setup = Setup::embedded();
+    let authority = crate::harness::certificates::Authority::new();
+    let ca = setup.file("db-ca.pem", &authority.pem());
+    for (name, value) in [
+        ("DB_HOST", "db"),
+        ("DB_USERNAME", "u"),
+        ("DB_PASSWORD", "p"),
+        ("DB_SSL_MODE", "prefer"),
+        ("DB_SSL_CA_CERT", ca.to_str().unwrap()),
+    ] {
+        setup.set(name, value);
+    }
+    let (code, _, stderr) = setup.run(&["serve"]).await;
+    assert_eq!(code, 2, "{stderr}");
+    assert!(stderr.contains("DB_SSL_CA_CERT contradicts DB_SSL_MODE"), "{stderr}");
+    setup.set("DB_SSL_MODE", "verify-full");
+    setup.file("db-ca.pem", "no certificate");
+    let (code, _, stderr) = setup.run(&["serve"]).await;
+    assert!(code == 2 && stderr.contains("DB_SSL_CA_CERT is not usable"), "{stderr}");
+}
+
+#[tokio::test]
 async fn start_without_a_key_is_refused() {
     let mut setup = Setup::embedded();
     setup.unset("JWT_PUBLIC_KEY_PATH");

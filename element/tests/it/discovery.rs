@@ -38,7 +38,10 @@ struct Announced {
 
 impl Announced {
     fn new(mode: &str, host: &str, port: u16) -> Self {
-        let mut setup = Setup::embedded();
+        Self::over(Setup::embedded(), mode, host, port)
+    }
+
+    fn over(mut setup: Setup, mode: &str, host: &str, port: u16) -> Self {
         let id = format!("it-{}", uuid::Uuid::new_v4().simple());
         for (name, value) in [
             ("STORAGE_ELEMENT_ID", id.as_str()),
@@ -159,6 +162,30 @@ async fn redis_away_stops_nothing_and_is_logged_once() {
     element.stop().await;
     let _: () = redis.zrem("storage:edit:by_priority", &announced.id).await.unwrap();
     let _: () = redis.del(format!("storage:elements:{}", announced.id)).await.unwrap();
+}
+
+#[tokio::test]
+async fn element_leaves_with_its_last_server() {
+    let (host, port) = server();
+    let mut redis = redis().await;
+    let mut announced = Announced::over(Setup::postgres().await, "edit", &host, port);
+    announced.setup.set("STORAGE_SHARED", "true");
+    // So seldom that nothing which was taken out would be put back during the test.
+    announced.setup.set("HEALTH_REPORT_INTERVAL", "60s");
+    let (one, other) = (announced.setup.start().await, announced.setup.start().await);
+    for element in [&one, &other] {
+        eventually("each has reported", async || {
+            let text = String::from_utf8(element.client.get("/metrics").await.body).unwrap();
+            text.contains("artstore_element_redis_up 1")
+        })
+        .await;
+    }
+    one.stop().await;
+    assert_eq!(announced.score(&mut redis, "edit").await, Some(7.0));
+    assert_eq!(announced.hash(&mut redis).await["mode"], "edit");
+    other.stop().await;
+    assert_eq!(announced.score(&mut redis, "edit").await, None);
+    assert!(announced.hash(&mut redis).await.is_empty());
 }
 
 /// Stores, reads and is ready as if nothing had happened.

@@ -1,9 +1,12 @@
 //! Metadata: reading, changing and deleting.
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::harness::Setup;
 use crate::harness::client::send;
+use crate::harness::keys::KEYS;
 
 fn path_of(file: &Value) -> String {
     format!("/files/{}", file["file_id"].as_str().unwrap())
@@ -216,6 +219,38 @@ async fn malformed_patches_are_refused_and_change_nothing() {
         .header("content-type", "application/merge-patch+json")
         .body(large);
     send(request).await.expect_problem(400, "VALIDATION_ERROR");
+    assert_eq!(element.client.json(&path).await, file);
+}
+
+#[tokio::test]
+async fn patch_whose_body_comes_after_a_change_of_mode_is_refused() {
+    let mut setup = Setup::embedded();
+    setup.set("APP_MODE", "rw");
+    let element = setup.start().await;
+    let file = element.client.store("a.txt", b"abc").await;
+    let path = format!("{}/metadata", path_of(&file));
+    let body = json!({ "description": "late" }).to_string();
+    let mut stream = TcpStream::connect(element.client.address).await.unwrap();
+    let head = format!(
+        "PATCH /api/v1{path} HTTP/1.1\r\nhost: element\r\nauthorization: Bearer {}\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n",
+        KEYS.token("user"),
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    // The body is asked for, so the request was allowed.
+    let mut asked = vec![0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+    stream.read_exact(&mut asked).await.unwrap();
+    assert_eq!(asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let transition = element.client.by("admin", "POST", "/mode/transition");
+    send(transition.json(&json!({ "target_mode": "ro" }))).await.expect(200);
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 409") && answer.contains("MODE_NOT_ALLOWED"),
+        "{answer}"
+    );
     assert_eq!(element.client.json(&path).await, file);
 }
 

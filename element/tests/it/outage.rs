@@ -51,6 +51,30 @@ async fn start_waits_for_the_database_and_says_so() {
 }
 
 #[tokio::test]
+async fn files_are_read_by_id_before_the_database_was_ever_reached() {
+    let (setup, wire) = over_a_wire(true).await;
+    let element = setup.start().await;
+    let file = element.client.store("a.txt", b"abc").await;
+    let path = format!("/files/{}", file["file_id"].as_str().unwrap());
+    element.stop().await;
+    wire.cut();
+    let element = setup.start_unready(&["serve"]).await;
+    element.stderr.wait_for("cannot start yet").await;
+    assert_eq!(element.client.get(&path).await.expect(200).body, b"abc");
+    assert_eq!(
+        element.client.get(&format!("{path}/metadata")).await.expect(200).json(),
+        file
+    );
+    element.client.get("/files").await.expect_problem(503, "UNAVAILABLE");
+    let missing = format!("/files/{}", uuid::Uuid::new_v4());
+    element.client.get(&missing).await.expect_problem(404, "NOT_FOUND");
+    wire.mend();
+    element.wait_ready().await;
+    assert_eq!(element.client.get(&path).await.expect(200).body, b"abc");
+    element.stop().await;
+}
+
+#[tokio::test]
 async fn wrong_password_is_logged_clearly_and_retried() {
     let mut setup = Setup::postgres().await;
     setup.set("DB_PASSWORD", "not-the-password");

@@ -125,6 +125,7 @@ async fn malformed_queries_are_refused() {
     element.client.store("a.txt", b"abc").await;
     element.client.store("b.txt", b"abc").await;
     let page = element.client.json("/files?limit=1").await;
+    let many_words = format!("q={}", ["w"; 65].join("+"));
     let other_order = format!("limit=1&order=asc&cursor={}", page["next_cursor"].as_str().unwrap());
     for query in [
         "limit=0",
@@ -140,11 +141,19 @@ async fn malformed_queries_are_refused() {
         "limit=1&limit=2",
         "q=%FF",
         "tags=%00",
+        &many_words,
         &other_order,
     ] {
         let answer = element.client.get(&format!("/files/search?{query}")).await;
         answer.expect_problem(400, "VALIDATION_ERROR");
     }
+    assert_eq!(
+        element
+            .client
+            .json(&format!("/files/search?q={}", ["a"; 64].join("+")))
+            .await["total"],
+        1
+    );
     element
         .client
         .get("/files?q=a")

@@ -126,18 +126,21 @@ async fn names_of_every_kind_come_back_as_they_were() {
     let element = setup.start().await;
     let long = format!("{}.pdf", "я".repeat(148));
     assert_eq!(long.len(), 300);
-    for name in [
-        "Отчёт за 2026 год.pdf",
-        long.as_str(),
-        "レポート.txt",
-        "a\"b\\c.txt",
-        "../../etc/passwd",
-        "..",
-        "CON<>:|?*.txt",
-        "no extension",
-        "emoji 🗂️.zip",
-        "rtl \u{202e}gpj.exe",
-        &"x".repeat(300),
+    let longest = "x".repeat(300);
+    // Each by the name it is offered under: of a path, the last one.
+    for (name, offered) in [
+        ("Отчёт за 2026 год.pdf", None),
+        (long.as_str(), None),
+        ("レポート.txt", None),
+        ("a\"b.txt", None),
+        ("C:\\folder\\c.txt", Some("c.txt")),
+        ("../../etc/passwd", Some("passwd")),
+        ("..", Some("file")),
+        ("CON<>:|?*.txt", None),
+        ("no extension", None),
+        ("emoji 🗂️.zip", None),
+        ("rtl \u{202e}gpj.exe", None),
+        (longest.as_str(), None),
     ] {
         let file = element.client.store(name, name.as_bytes()).await;
         assert_eq!(file["original_filename"], name);
@@ -158,7 +161,31 @@ async fn names_of_every_kind_come_back_as_they_were() {
         assert_eq!(read.body, name.as_bytes());
         let disposition = read.header("content-disposition").unwrap();
         let exact = disposition.split("filename*=UTF-8''").nth(1).unwrap();
-        assert_eq!(percent_encoding::percent_decode_str(exact).decode_utf8().unwrap(), name);
+        let exact = percent_encoding::percent_decode_str(exact).decode_utf8().unwrap();
+        assert_eq!(exact, offered.unwrap_or(name));
+        let plain = disposition.split('"').nth(1).unwrap();
+        assert_eq!(plain.chars().count(), exact.chars().count(), "{disposition}");
+    }
+}
+
+#[tokio::test]
+async fn exact_name_of_another_character_set_is_not_looked_at() {
+    let setup = Setup::embedded();
+    let element = setup.start().await;
+    for (names, status) in [
+        ("filename=\"a.txt\"; filename*=iso-8859-1'en'%E4.txt", 201),
+        ("filename*=iso-8859-1'en'%E4.txt", 400),
+    ] {
+        let body = format!("--XX\r\nContent-Disposition: form-data; name=\"file\"; {names}\r\n\r\nabc\r\n--XX--\r\n");
+        let request = element
+            .client
+            .by("user", "POST", "/files/upload")
+            .header("content-type", "multipart/form-data; boundary=XX")
+            .body(body);
+        let answer = send(request).await.expect(status);
+        if status == 201 {
+            assert_eq!(answer.json()["original_filename"], "a.txt");
+        }
     }
 }
 

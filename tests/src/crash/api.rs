@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use element_api::{Info, Mode, ModeState, Page, Task, TaskKind, TaskStatus};
+use element_api::{FileMetadata, Info, Mode, ModeState, Page, Task, TaskKind, TaskResult, TaskStatus};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder};
 use serde::de::DeserializeOwned;
@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Between two questions about a task.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Rows in a page, and more than any run stores.
+/// Rows in a page.
 const PAGE: usize = 1000;
 
 /// One element's API.
@@ -111,27 +111,18 @@ impl Api {
         self.call(Method::GET, path, |request| request).await
     }
 
-    /// Uploads a file, under an id when one is given.
-    pub async fn create(&self, name: &str, content: Vec<u8>, id: Option<Uuid>) -> Reply {
-        let mut form = Form::new();
-        if let Some(id) = id {
-            form = form.text("file_id", id.to_string());
-        }
+    /// Uploads a file, with other fields of the form before it.
+    pub async fn create(&self, name: &str, content: Vec<u8>, fields: &[(&'static str, &str)]) -> Reply {
+        let form = fields.iter().fold(Form::new(), |form, (field, value)| {
+            form.text(*field, (*value).to_owned())
+        });
         let form = form.part("file", Part::bytes(content).file_name(name.to_owned()));
         self.call(Method::POST, "/files/upload", |request| request.multipart(form))
             .await
     }
 
-    /// Uploads a file that is kept for a while only.
-    pub async fn create_temporary(&self, name: &str, content: Vec<u8>) -> Reply {
-        let form = Form::new().text("retention_policy", "temporary");
-        let form = form.part("file", Part::bytes(content).file_name(name.to_owned()));
-        self.call(Method::POST, "/files/upload", |request| request.multipart(form))
-            .await
-    }
-
-    /// Runs a task to its end; false when the element ended first.
-    pub async fn maintain(&self, kind: TaskKind) -> Result<bool> {
+    /// Runs a task to its end, and answers what it did; nothing when the element ended first.
+    pub async fn maintain(&self, kind: TaskKind) -> Result<Option<TaskResult>> {
         let mut reply = self
             .call(Method::POST, &format!("/maintenance/{}", kind.as_str()), |request| {
                 request
@@ -141,13 +132,13 @@ impl Api {
             let task: Task = reply.json()?;
             match task.status {
                 TaskStatus::Running => {}
-                TaskStatus::Succeeded => return Ok(true),
+                TaskStatus::Succeeded => return Ok(task.result),
                 TaskStatus::Failed | TaskStatus::Stopped => bail!("{kind:?} failed: {:?}", task.error),
             }
             tokio::time::sleep(PAUSE).await;
             reply = self.get(&format!("/maintenance/tasks/{}", task.id)).await;
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// Begins an upload and goes away before its end.
@@ -196,11 +187,24 @@ impl Api {
             .await
     }
 
-    /// All files, as the database has them.
-    pub async fn list(&self) -> Result<Page> {
-        let page: Page = self.get(&format!("/files?limit={PAGE}")).await.json()?;
-        ensure!(page.next_cursor.is_none(), "a run stores at most {PAGE} files");
-        Ok(page)
+    /// All files, as the database has them, page by page.
+    pub async fn list(&self) -> Result<Vec<FileMetadata>> {
+        let (mut files, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page: Page = self.get(&format!("/files?limit={PAGE}{cursor}")).await.json()?;
+            files.extend(page.items);
+            match page.next_cursor {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => {
+                    let (found, total) = (files.len(), page.total);
+                    ensure!(
+                        u64::try_from(found)? == total,
+                        "the list counts {total} files and has {found}"
+                    );
+                    return Ok(files);
+                }
+            }
+        }
     }
 
     /// What the element says of itself.

@@ -8,7 +8,7 @@ mod history;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use element_api::FileMetadata;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -19,8 +19,8 @@ use super::api::{Api, Reply};
 use super::chance::Chance;
 use super::check::check;
 use super::ledger::{Expectations, Expected, Intent, Ledger, Look, Mark, Outcome, Presence};
-use super::report::{Options, Row, Tally};
-use super::site::{Backend, Site, World};
+use super::report::{Options, Row, Tally, rows};
+use super::site::{Backend, Element, Site, World};
 use super::workload::{checksum, content};
 
 const WRITERS: usize = 8;
@@ -30,8 +30,8 @@ const READERS: usize = 4;
 /// Files that patchers share.
 const SHARED: usize = 3;
 
-/// At the most so many files of one writer: all of them fit one page of the list.
-const FILES_OF_ONE: usize = 100;
+/// At the most so many files of one writer stand at a time.
+const FILES_OF_ONE: usize = 60;
 
 /// Between two kills, in milliseconds.
 const LIFE: std::ops::Range<u64> = 200..1500;
@@ -44,7 +44,7 @@ type Whereabouts = watch::Receiver<Option<Api>>;
 
 /// Runs for `options.seconds` on each database.
 pub fn run(world: &World, options: &Options) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
+    let mut all = Vec::new();
     for backend in [Backend::Embedded, Backend::Postgres] {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -54,9 +54,9 @@ pub fn run(world: &World, options: &Options) -> Result<Vec<Row>> {
         let name = format!("{} s of kill -9 under load, {}", options.seconds, backend.name());
         let row = crate::step::step(&name, || runtime?.block_on(compete(&site, options, &name)))?;
         site.clear()?;
-        rows.push(row);
+        all.push(row);
     }
-    Ok(rows)
+    Ok(all)
 }
 
 async fn compete(site: &Site<'_>, options: &Options, name: &str) -> Result<Row> {
@@ -67,42 +67,27 @@ async fn compete(site: &Site<'_>, options: &Options, name: &str) -> Result<Row> 
     let (mut writers, mut watchers) = (JoinSet::new(), JoinSet::new());
     for number in 0..WRITERS {
         let chance = Chance::new(options.seed ^ number as u64);
-        writers.spawn(write(number, whereabouts.clone(), chance));
+        writers.spawn(Writer::new(chance).write(number, whereabouts.clone()));
     }
     for number in 0..PATCHERS + READERS {
         let patches = number < PATCHERS;
-        watchers.spawn(watch_shared(
-            number,
-            patches,
-            Arc::clone(&shared),
-            whereabouts.clone(),
-            began,
-        ));
+        let watcher = Watcher::new(number, began);
+        watchers.spawn(watcher.watch(patches, Arc::clone(&shared), whereabouts.clone()));
     }
     drop(whereabouts);
     let kills = kill_again_and_again(site, element, &sender, options).await?;
     drop(sender);
-    let (ledgers, events) = (writers.join_all().await, watchers.join_all().await);
+    let (writers, watchers) = (writers.join_all().await, watchers.join_all().await);
 
     let element = site.start().await?;
-    let mut expectations = Expectations::default();
-    let mut operations = 0;
-    let mut wrong = Vec::new();
-    for marks in ledgers {
-        match marks {
-            Ok(marks) => {
-                operations += marks.len() / 2;
-                expectations.files.extend(Expectations::of(&marks).files);
-            }
-            Err(error) => wrong.push(format!("{error:#}")),
-        }
-    }
+    let (mut expectations, operations, mut wrong) = promised(site, writers);
     let mut history = History::default();
-    for events in events {
-        match events {
-            Ok(events) => events.into_iter().for_each(|(id, event)| history.add(id, event)),
-            Err(error) => wrong.push(format!("{error:#}")),
-        }
+    for watcher in watchers {
+        watcher
+            .events
+            .into_iter()
+            .for_each(|(id, event)| history.add(id, event));
+        wrong.extend(watcher.wrong);
     }
     for file in shared.iter() {
         expectations.files.insert(file.original_filename.clone(), whole(file));
@@ -118,10 +103,22 @@ async fn compete(site: &Site<'_>, options: &Options, name: &str) -> Result<Row> 
     let (judged, impossible) = history.judge();
     findings.0.extend(wrong.into_iter().chain(impossible));
     let what = format!("{name}: {kills} kills, {operations} writes, {judged} events of shared files");
-    let mut row = Row::new("chaos", what);
-    row.add(Tally::new(true, &findings, name));
-    row.points = kills;
-    Ok(row)
+    let row = rows("chaos", vec![Tally::new(what, true, &findings, name)]).pop();
+    let row = row.context("a tally makes no line")?;
+    Ok(Row { points: kills, ..row })
+}
+
+/// What the writers were promised, how many writes that were, and what they found wrong themselves.
+fn promised(site: &Site<'_>, writers: Vec<Writer>) -> (Expectations, usize, Vec<String>) {
+    let (mut expectations, mut operations) = (Expectations::of(site.mode, &[]), 0);
+    let mut wrong = Vec::new();
+    for writer in writers {
+        let marks = writer.ledger.marks();
+        operations += marks.len() / 2;
+        expectations.files.extend(Expectations::of(site.mode, &marks).files);
+        wrong.extend(writer.wrong);
+    }
+    (expectations, operations, wrong)
 }
 
 fn whole(file: &FileMetadata) -> Expected {
@@ -136,14 +133,14 @@ async fn store_shared(api: &Api) -> Result<Vec<FileMetadata>> {
     let mut files = Vec::new();
     for number in 0..SHARED {
         let name = format!("shared-{number}");
-        files.push(api.create(&name, content(&name, 500), None).await.json()?);
+        files.push(api.create(&name, content(&name, 500), &[]).await.json()?);
     }
     Ok(files)
 }
 
 async fn kill_again_and_again(
     site: &Site<'_>,
-    mut element: super::site::Element,
+    mut element: Element,
     whereabouts: &watch::Sender<Option<Api>>,
     options: &Options,
 ) -> Result<usize> {
@@ -175,64 +172,121 @@ fn is_over(whereabouts: &Whereabouts) -> bool {
     whereabouts.has_changed().is_err()
 }
 
-/// Stores, patches and deletes files of its own.
-async fn write(number: usize, mut whereabouts: Whereabouts, mut chance: Chance) -> Result<Vec<Mark>> {
-    let ledger = Ledger::default();
-    let mut files: Vec<FileMetadata> = Vec::new();
-    let mut stored = 0;
-    while !is_over(&whereabouts) {
-        let Some(api) = reach(&mut whereabouts).await else {
-            break;
-        };
-        let index = chance.below(files.len());
-        let (intent, reply) = match (chance.below(4), files.get(index)) {
-            (0, Some(file)) => {
-                let (name, id) = (file.original_filename.clone(), file.file_id);
-                let intent = Intent::Delete { name };
-                ledger.note(Mark::Begun(intent.clone()));
-                // Whatever the answer: this writer is done with it.
-                files.swap_remove(index);
-                (intent, api.delete(id).await)
-            }
-            (1, Some(file)) => {
-                let description = format!("patched {}", chance.next());
-                let intent = Intent::Patch {
-                    name: file.original_filename.clone(),
-                    description: description.clone(),
-                };
-                ledger.note(Mark::Begun(intent.clone()));
-                (intent, api.patch(file.file_id, &description, None).await)
-            }
-            _ if stored < FILES_OF_ONE => {
-                stored += 1;
-                let name = format!("writer-{number}-{stored}");
-                let bytes = content(&name, chance.below(3000) * chance.below(100));
-                let intent = Intent::Create {
-                    name: name.clone(),
-                    checksum: checksum(&bytes),
-                };
-                ledger.note(Mark::Begun(intent.clone()));
-                (intent, api.create(&name, bytes, None).await)
-            }
-            _ => {
-                read_own(&api, &files, &mut chance).await?;
-                continue;
-            }
-        };
-        ensure!(
-            reply.status() != Some(404),
-            "a file of its own is not found: {intent:?}"
-        );
-        let outcome = outcome(&intent, &reply)?;
-        if let (Intent::Create { .. }, Outcome::Done(Some(file))) = (&intent, &outcome) {
-            files.push(file.as_ref().clone());
+/// A refusal that has no reason, unlike that of an element which is busy.
+fn refusal(reply: &Reply) -> Option<String> {
+    match reply {
+        Reply::Answer { status, body } if !reply.is_success() && *status != 503 => {
+            Some(format!("answers {status}: {}", String::from_utf8_lossy(body)))
         }
-        ledger.note(Mark::Ended(outcome));
-        if reply.status().is_none() {
-            tokio::time::sleep(PAUSE).await;
+        _ => None,
+    }
+}
+
+/// Stores, patches and deletes files of its own.
+struct Writer {
+    chance: Chance,
+    ledger: Ledger,
+    /// Those that stand for certain.
+    files: Vec<FileMetadata>,
+    stored: usize,
+    wrong: Vec<String>,
+}
+
+impl Writer {
+    fn new(chance: Chance) -> Self {
+        Self {
+            chance,
+            ledger: Ledger::default(),
+            files: Vec::new(),
+            stored: 0,
+            wrong: Vec::new(),
         }
     }
-    Ok(ledger.marks())
+
+    async fn write(mut self, number: usize, mut whereabouts: Whereabouts) -> Self {
+        while !is_over(&whereabouts) {
+            let Some(api) = reach(&mut whereabouts).await else {
+                break;
+            };
+            let index = self.chance.below(self.files.len());
+            let (intent, reply) = match (self.chance.below(4), self.files.get(index)) {
+                (0, Some(_)) => self.delete(&api, index).await,
+                (1, Some(file)) => {
+                    let file = file.clone();
+                    self.patch(&api, &file).await
+                }
+                _ if self.files.len() < FILES_OF_ONE => self.create(&api, number).await,
+                _ => {
+                    self.read_own(&api).await;
+                    continue;
+                }
+            };
+            if let Some(refusal) = refusal(&reply) {
+                self.wrong.push(format!("{intent:?} {refusal}"));
+            }
+            match outcome(&intent, &reply) {
+                Err(error) => self.wrong.push(format!("{intent:?}: {error:#}")),
+                Ok(outcome) => {
+                    if let (Intent::Create { .. }, Outcome::Done(Some(file))) = (&intent, &outcome) {
+                        self.files.push(file.as_ref().clone());
+                    }
+                    self.ledger.note(Mark::Ended(intent, outcome));
+                }
+            }
+            if reply.status().is_none() {
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+        self
+    }
+
+    async fn delete(&mut self, api: &Api, index: usize) -> (Intent, Reply) {
+        // Whatever the answer: this writer is done with it.
+        let file = self.files.swap_remove(index);
+        let intent = Intent::Delete {
+            name: file.original_filename,
+        };
+        self.ledger.note(Mark::Begun(intent.clone()));
+        (intent, api.delete(file.file_id).await)
+    }
+
+    async fn patch(&mut self, api: &Api, file: &FileMetadata) -> (Intent, Reply) {
+        let description = format!("patched {}", self.chance.next());
+        let intent = Intent::Patch {
+            name: file.original_filename.clone(),
+            description: description.clone(),
+        };
+        self.ledger.note(Mark::Begun(intent.clone()));
+        (intent, api.patch(file.file_id, &description, None).await)
+    }
+
+    async fn create(&mut self, api: &Api, number: usize) -> (Intent, Reply) {
+        self.stored += 1;
+        let name = format!("writer-{number}-{}", self.stored);
+        let bytes = content(&name, self.chance.below(3000) * self.chance.below(100));
+        let intent = Intent::Create {
+            name: name.clone(),
+            checksum: checksum(&bytes),
+        };
+        self.ledger.note(Mark::Begun(intent.clone()));
+        (intent, api.create(&name, bytes, &[]).await)
+    }
+
+    /// What this writer was promised reads back at any time.
+    async fn read_own(&mut self, api: &Api) {
+        tokio::time::sleep(PAUSE).await;
+        let Some(file) = self.chance.pick(&self.files) else {
+            return;
+        };
+        if let Reply::Answer { status, body } = api.get(&format!("/files/{}", file.file_id)).await {
+            let is_right = status == 503 || (status == 200 && checksum(&body) == file.checksum);
+            if !is_right {
+                let name = &file.original_filename;
+                self.wrong
+                    .push(format!("{name} answers {status}, or with other content"));
+            }
+        }
+    }
 }
 
 fn outcome(intent: &Intent, reply: &Reply) -> Result<Outcome> {
@@ -244,66 +298,81 @@ fn outcome(intent: &Intent, reply: &Reply) -> Result<Outcome> {
     })
 }
 
-/// What this writer was promised reads back at any time.
-async fn read_own(api: &Api, files: &[FileMetadata], chance: &mut Chance) -> Result<()> {
-    tokio::time::sleep(PAUSE).await;
-    let Some(file) = chance.pick(files) else { return Ok(()) };
-    if let Reply::Answer { status, body } = api.get(&format!("/files/{}", file.file_id)).await {
-        let is_right = status == 503 || (status == 200 && checksum(&body) == file.checksum);
-        ensure!(
-            is_right,
-            "{} answers {status} with other content",
-            file.original_filename
-        );
-    }
-    Ok(())
+/// Reads shared files, and changes them at the revision that was read if it is to.
+struct Watcher {
+    number: usize,
+    began: Instant,
+    events: Vec<(Uuid, Event)>,
+    wrong: Vec<String>,
 }
 
-/// Reads shared files, and changes them at the revision that was read if it is to.
-async fn watch_shared(
-    number: usize,
-    patches: bool,
-    files: Arc<Vec<FileMetadata>>,
-    mut whereabouts: Whereabouts,
-    began: Instant,
-) -> Result<Vec<(Uuid, Event)>> {
-    let mut chance = Chance::new(number as u64 + 77);
-    let mut events = Vec::new();
-    while !is_over(&whereabouts) {
-        let Some(api) = reach(&mut whereabouts).await else {
-            break;
-        };
-        let Some(id) = chance.pick(&files).map(|file| file.file_id) else {
-            break;
-        };
-        let start = began.elapsed();
-        let reply = api.get(&format!("/files/{id}/metadata")).await;
-        if !reply.is_success() {
-            ensure!(reply.status() != Some(404), "shared file {id} is not found");
-            tokio::time::sleep(PAUSE).await;
-            continue;
+impl Watcher {
+    const fn new(number: usize, began: Instant) -> Self {
+        Self {
+            number,
+            began,
+            events: Vec::new(),
+            wrong: Vec::new(),
         }
-        let file: FileMetadata = reply.json()?;
-        events.push((id, Event::now(began, start, Seen::of(&file))));
-        if !patches {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        }
-        let (expected, token, start) = (file.revision, format!("{number}-{}", chance.next()), began.elapsed());
-        let reply = api.patch(id, &token, Some(expected)).await;
-        let seen = match &reply {
-            Reply::Answer { .. } if reply.is_success() => {
-                let file: FileMetadata = reply.json()?;
-                Seen::Swapped {
-                    expected,
-                    revision: file.revision,
-                    token,
-                }
-            }
-            Reply::Answer { status: 412, .. } => Seen::Refused { expected },
-            Reply::Answer { .. } | Reply::Broken => Seen::Unknown { expected, token },
-        };
-        events.push((id, Event::now(began, start, seen)));
     }
-    Ok(events)
+
+    async fn watch(mut self, patches: bool, files: Arc<Vec<FileMetadata>>, mut whereabouts: Whereabouts) -> Self {
+        let mut chance = Chance::new(self.number as u64 + 77);
+        while !is_over(&whereabouts) {
+            let Some(api) = reach(&mut whereabouts).await else {
+                break;
+            };
+            let Some(id) = chance.pick(&files).map(|file| file.file_id) else {
+                break;
+            };
+            let read = self.read(&api, id).await;
+            match read {
+                Some(revision) if patches => {
+                    let token = format!("{}-{}", self.number, chance.next());
+                    self.change(&api, id, revision, token).await;
+                }
+                _ => tokio::time::sleep(PAUSE).await,
+            }
+        }
+        self
+    }
+
+    /// Answers the revision that was read, if any was.
+    async fn read(&mut self, api: &Api, id: Uuid) -> Option<i64> {
+        let start = self.began.elapsed();
+        let reply = api.get(&format!("/files/{id}/metadata")).await;
+        if let Some(refusal) = refusal(&reply) {
+            self.wrong.push(format!("a read of shared file {id} {refusal}"));
+        }
+        let file = self.file(&reply)?;
+        let revision = file.revision;
+        self.events.push((id, Event::now(self.began, start, Seen::of(&file))));
+        Some(revision)
+    }
+
+    /// What a success says.
+    fn file(&mut self, reply: &Reply) -> Option<FileMetadata> {
+        let file = reply.is_success().then(|| reply.json())?;
+        file.map_err(|error| self.wrong.push(format!("{error:#}"))).ok()
+    }
+
+    async fn change(&mut self, api: &Api, id: Uuid, expected: i64, token: String) {
+        let start = self.began.elapsed();
+        let reply = api.patch(id, &token, Some(expected)).await;
+        let seen = match (&reply, self.file(&reply)) {
+            (_, Some(file)) => Seen::Swapped {
+                expected,
+                revision: file.revision,
+                token,
+            },
+            (Reply::Answer { status: 412, .. }, _) => Seen::Refused { expected },
+            _ => Seen::Unknown { expected, token },
+        };
+        if let Some(refusal) = refusal(&reply)
+            && !matches!(seen, Seen::Refused { .. })
+        {
+            self.wrong.push(format!("a change of shared file {id} {refusal}"));
+        }
+        self.events.push((id, Event::now(self.began, start, seen)));
+    }
 }

@@ -1,205 +1,171 @@
 //! Calls that fail: the disk refuses one call, or takes half of a write, and the element goes on running.
 //!
-//! What was acknowledged stays readable at once and after a restart; what hit the failure is not acknowledged when a flush failed;
-//! writes come back by themselves, but for a flush that failed: after that nothing is written until a restart.
+//! What was acknowledged stays readable at once and after a restart; nothing is acknowledged before its flush, or when that failed;
+//! writes come back by themselves, but for a flush that failed with EIO: after that nothing is written until a restart, and a start
+//! in which it happens ends with an error. `aftermath` looks at the element that lives on.
 
-use std::path::Path;
+mod aftermath;
+
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use nix::errno::Errno;
 
-use super::api::Api;
 use super::check::{Findings, check};
-use super::ledger::{Expectations, Intent, Ledger, Mark, Outcome, Presence};
-use super::report::{Options, Row, Tally, block_on, in_parallel};
-use super::site::{Backend, World};
-use super::tracer::{Call, Failure, Kind, Plan, Strike};
-use super::workload::{FILES, checksum, perform};
-
-/// How long writes may take to come back. Generous: only a defect reaches it.
-const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
-
-/// Between two tries.
-const PAUSE: Duration = Duration::from_millis(50);
+use super::kill::scene::{Manner, Played, Scene};
+use super::ledger::{Expectations, Intent, Ledger, Mark, Outcome};
+use super::report::{Options, Row, Tally, in_parallel, rows};
+use super::site::{Backend, End, Site, Start, World};
+use super::tracer::{Failure, Plan, Strike};
 
 /// What is done to a call, and how that is called.
 const FAILURES: [(Failure, &str); 3] = [
-    (Failure::Error(Errno::EIO), "EIO"),
+    (EIO, "EIO"),
     (Failure::Error(Errno::ENOSPC), "ENOSPC"),
     (Failure::Short, "short write"),
 ];
 
+const EIO: Failure = Failure::Error(Errno::EIO);
+
+/// Recoveries in which calls fail, after kills at this many calls, spread evenly.
+const RECOVERIES: usize = 4;
+
+/// The exit code of a Rust program whose main thread panicked.
+const PANICKED: i32 = 101;
+
 struct Point {
+    scene: Scene,
     backend: Backend,
     failure: Failure,
     name: &'static str,
     at: usize,
 }
 
+impl Point {
+    fn what(&self) -> String {
+        format!("{} in {} on {}", self.name, self.scene.name(), self.backend.name())
+    }
+}
+
 /// Fails every call that can, in every way it can, or an even sample of `options.points`.
 pub fn run(world: &World, options: &Options) -> Result<Vec<Row>> {
     let mut points = Vec::new();
     for backend in [Backend::Embedded, Backend::Postgres] {
-        let calls = calls(world, backend)?;
-        for (failure, name) in FAILURES {
-            let suited = calls.iter().enumerate().filter(|(_, call)| failure.suits(call));
-            points.extend(suited.map(|(index, _)| Point {
-                backend,
-                failure,
-                name,
-                at: index + 1,
-            }));
+        let files = Scene::Files.calls(world, backend)?.len();
+        let mut scenes = vec![Scene::Files, Scene::Modes, Scene::Gc, Scene::Rebuild, Scene::Start];
+        scenes.extend(Scene::recoveries(files, RECOVERIES));
+        for scene in scenes {
+            let calls = scene.calls(world, backend)?;
+            for (failure, name) in FAILURES.into_iter().filter(|(failure, _)| suits(scene, *failure)) {
+                let suited = calls.iter().enumerate().filter(|(_, call)| failure.suits(call));
+                points.extend(suited.map(|(index, _)| Point {
+                    scene,
+                    backend,
+                    failure,
+                    name,
+                    at: index + 1,
+                }));
+            }
         }
     }
     let points = options.sample(points);
     let tallies = in_parallel("failing calls", options, &points, |point| Box::pin(at(world, point)))?;
-    let mut rows: Vec<Row> = Vec::new();
-    for (point, tally) in points.iter().zip(tallies) {
-        let what = format!("{} on {}", point.name, point.backend.name());
-        if rows.last().is_none_or(|row| row.what != what) {
-            rows.push(Row::new("fault", what));
-        }
-        if let Some(row) = rows.last_mut() {
-            row.add(tally);
-        }
-    }
-    Ok(rows)
+    Ok(rows("fault", tallies))
 }
 
-fn calls(world: &World, backend: Backend) -> Result<Vec<Call>> {
-    block_on(async {
-        let site = world.site(backend)?;
-        let (element, control) = site.start_traced(Plan::Count, false).await?;
-        let element = element.context("the element ended before it was counted")?;
-        control.arm();
-        perform(FILES, &element.api, &Ledger::default()).await?;
-        let calls = control.calls().clone();
-        element.kill()?;
-        site.clear()?;
-        Ok(calls)
-    })
+/// Ways to fail that teach nothing new are left to the scenes that serve.
+const fn suits(scene: Scene, failure: Failure) -> bool {
+    matches!(scene, Scene::Files | Scene::Modes) || matches!(failure, EIO)
 }
 
 async fn at(world: &World, point: &Point) -> Result<Tally> {
-    let site = world.site(point.backend)?;
-    let (element, control) = site.start_traced(Plan::FailAt(point.at, point.failure), false).await?;
-    let element = element.context("the element ended before a call failed")?;
-    let ledger = Ledger::with(Some(Arc::clone(&control)), None);
-    control.arm();
+    let mut site = world.site(point.backend)?;
+    let plan = Plan::FailAt(point.at, point.failure);
     let mut findings = Findings::default();
-    if !perform(FILES, &element.api, &ledger).await? {
-        findings.add("the element ended");
+    let mut strike = None;
+    match point.scene.play(&mut site, plan, Manner::Lenient).await {
+        Err(error) => findings.add(format!("{error:#}")),
+        Ok(played) => {
+            let (control, ledger) = (Arc::clone(&played.control), played.ledger.clone());
+            if let Err(error) = live_on(point, played, &mut findings).await {
+                findings.add(format!("{error:#}"));
+            }
+            strike = control.strike();
+            if let Err(error) = start_again(&site, &ledger, &mut findings).await {
+                findings.add(format!("{error:#}"));
+            }
+        }
     }
-    let strike = control.strike();
-    if let Some(strike) = &strike {
-        reads_go_on(&element.api, &ledger, &mut findings).await?;
-        writes(&element.api, point.failure, strike, &ledger, &mut findings).await?;
-    }
-    element.kill()?;
-    let again = async {
-        let element = site.start().await?;
-        let mut found = check(&element.api, &site.root(), &Expectations::of(&ledger.marks()), false).await?;
-        findings.0.append(&mut found.0);
-        element.kill()
-    };
-    if let Err(error) = again.await {
-        findings.add(format!("{error:#}"));
-    }
-    let call = strike
-        .as_ref()
-        .map(|strike| strike.call.to_string())
-        .unwrap_or_default();
-    let place = format!("{} on {} at {} ({call})", point.name, point.backend.name(), point.at);
+    let call = strike.as_ref().map(|strike| strike.call.to_string());
+    let place = format!("{} at {} ({})", point.what(), point.at, call.unwrap_or_default());
     site.clear()?;
-    Ok(Tally::new(strike.is_some(), &findings, &place))
+    // One that could not be played is counted, or its violation would stand in a line of no points.
+    let happened = strike.is_some() || !findings.0.is_empty();
+    Ok(Tally::new(point.what(), happened, &findings, &place))
 }
 
-/// Everything acknowledged is served while the element lives with the failure.
-async fn reads_go_on(api: &Api, ledger: &Ledger, findings: &mut Findings) -> Result<()> {
-    for (name, expected) in Expectations::of(&ledger.marks()).files {
-        if expected.presence != Presence::Must {
-            continue;
-        }
-        let id = ledger.marks().iter().rev().find_map(|mark| match mark {
-            Mark::Ended(Outcome::Done(Some(file))) if file.original_filename == name => Some(file.file_id),
-            _ => None,
-        });
-        let Some(id) = id else { continue };
-        match api.get(&format!("/files/{id}")).await {
-            super::api::Reply::Answer { status: 200, body } if Some(checksum(&body)) == expected.checksum => {}
-            other => findings.add(format!(
-                "{name}: cannot be read after the failure: {:?}",
-                other.status()
-            )),
-        }
+/// What becomes of the element after the failure.
+async fn live_on(point: &Point, played: Played, findings: &mut Findings) -> Result<()> {
+    let ledger = &played.ledger;
+    if !played.complete {
+        findings.add("a connection broke");
     }
-    Ok(())
-}
-
-/// Whether writes may go on depends on what failed.
-async fn writes(api: &Api, failure: Failure, strike: &Strike, ledger: &Ledger, findings: &mut Findings) -> Result<()> {
-    let is_own_flush = strike.call.kind == Kind::Sync && !is_of_sqlite(&strike.call.path);
-    if is_own_flush && acknowledged_next(strike, ledger) {
-        findings.add("ACKNOWLEDGED although a flush had failed");
-    }
-    if is_own_flush && failure == Failure::Error(Errno::EIO) {
-        let content = b"refused".to_vec();
-        let intent = Intent::Create {
-            name: "refused".to_owned(),
-            checksum: checksum(&content),
-        };
-        ledger.note(Mark::Begun(intent));
-        let reply = api.create("refused", content, None).await;
-        if reply.status() != Some(503) {
-            findings.add(format!(
-                "a write after a failed flush answers {:?}, not 503",
-                reply.status()
-            ));
+    match (played.process, played.control.strike()) {
+        (Start::Ready(element), Some(strike)) if played.complete => {
+            if strike.call.is_own_flush() && acknowledged_before(&strike, ledger) {
+                findings.add("ACKNOWLEDGED although its flush had failed, or was yet to come");
+            }
+            aftermath::reads_go_on(&element.api, ledger, findings).await?;
+            aftermath::writes(&element.api, point.failure, &strike, ledger, findings).await?;
+            element.kill()
         }
-        let ready = api.get("/health/ready").await.status();
-        if ready != Some(503) {
-            findings.add(format!("ready answers {ready:?} after a failed flush, not 503"));
+        (process, _) => {
+            let was_ready = matches!(process, Start::Ready(_));
+            let end = process.end()?;
+            // The call may have come while it stopped.
+            let strike = played.control.strike();
+            judge_end(end, point, was_ready, strike.as_ref(), findings);
+            Ok(())
         }
-        return Ok(());
-    }
-    come_back(api, ledger).await.or_else(|error| {
-        findings.add(format!("{error:#}"));
-        Ok(())
-    })
-}
-
-/// SQLite flushes its files, and the folder they are in when it has made one. What it holds is not the truth about any file.
-fn is_of_sqlite(path: &Path) -> bool {
-    path.ends_with(".artstore") || path.to_string_lossy().contains("/.artstore/element.db")
-}
-
-/// Waits until a file is stored.
-async fn come_back(api: &Api, ledger: &Ledger) -> Result<()> {
-    let (started, content) = (Instant::now(), b"stored again".to_vec());
-    let name = "afterwards";
-    ledger.note(Mark::Begun(Intent::Create {
-        name: name.to_owned(),
-        checksum: checksum(&content),
-    }));
-    loop {
-        let reply = api.create(name, content.clone(), None).await;
-        if reply.is_success() {
-            ledger.note(Mark::Ended(Outcome::Done(Some(Box::new(reply.json()?)))));
-            return Ok(());
-        }
-        if started.elapsed() > RECOVERY_LIMIT {
-            bail!("writes did not come back: {:?}", reply.status());
-        }
-        tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// Whether what was under way when the call failed was answered with a success.
-fn acknowledged_next(strike: &Strike, ledger: &Ledger) -> bool {
+/// A process may end because a call failed, and must say so; it never panics.
+fn judge_end(end: End, point: &Point, was_ready: bool, strike: Option<&Strike>, findings: &mut Findings) {
+    let is_command = point.scene == Scene::Rebuild;
+    let flush_failed = strike.is_some_and(|strike| point.failure == EIO && strike.call.is_own_flush());
+    match end {
+        End::Killed => findings.add("somebody else killed the element"),
+        End::Done if flush_failed && !was_ready => findings.add("ended with success although a flush had failed"),
+        End::Done if !was_ready && !is_command => findings.add("ended with success before it was ready"),
+        End::Done => {}
+        End::Failed(status, tail) if status.code().is_none_or(|code| code == PANICKED) => {
+            findings.add(format!("ended with {status}\n{tail}"));
+        }
+        End::Failed(status, tail) if strike.is_none() => {
+            findings.add(format!("ended by itself: {status}\n{tail}"));
+        }
+        End::Failed(..) => {}
+    }
+}
+
+async fn start_again(site: &Site<'_>, ledger: &Ledger, findings: &mut Findings) -> Result<()> {
+    let element = site.start().await?;
+    let expectations = Expectations::of(site.mode, &ledger.marks());
+    let mut found = check(&element.api, &site.root(), &expectations, false).await?;
+    findings.0.append(&mut found.0);
+    element.kill()
+}
+
+/// Whether what a failed flush was for has been answered with a success: what was under way then, or, when nothing was, what had
+/// been answered last.
+fn acknowledged_before(strike: &Strike, ledger: &Ledger) -> bool {
     let marks = ledger.marks();
-    let under_way = strike.moment.checked_sub(1).and_then(|last| marks.get(last));
-    let is_write = matches!(under_way, Some(Mark::Begun(intent)) if !matches!(intent, Intent::Abort { .. }));
-    is_write && matches!(marks.get(strike.moment), Some(Mark::Ended(Outcome::Done(_))))
+    let last = strike.moment.checked_sub(1).and_then(|last| marks.get(last));
+    match last {
+        Some(Mark::Begun(Intent::Never { .. })) | None => false,
+        Some(Mark::Begun(_)) => matches!(marks.get(strike.moment), Some(Mark::Ended(_, Outcome::Done(_)))),
+        Some(Mark::Ended(_, outcome)) => matches!(outcome, Outcome::Done(_)),
+        Some(Mark::Found { .. }) => false,
+    }
 }

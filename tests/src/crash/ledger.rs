@@ -19,8 +19,8 @@ pub enum Intent {
         /// Its sha256.
         checksum: String,
     },
-    /// A new file whose upload is given up midway.
-    Abort {
+    /// A new file whose upload is given up midway, or that must be refused.
+    Never {
         /// Its name.
         name: String,
     },
@@ -56,11 +56,18 @@ pub enum Outcome {
 pub enum Mark {
     /// Asked for.
     Begun(Intent),
-    /// The end of what was asked for last.
-    Ended(Outcome),
+    /// How that ended.
+    Ended(Intent, Outcome),
+    /// What an element said once it was ready. Whatever was open before is decided, and this is as good as a promise.
+    Found {
+        /// Every file.
+        files: Vec<FileMetadata>,
+        /// The mode.
+        mode: Mode,
+    },
 }
 
-/// See the module. Clones share it.
+/// See the module. Clones share it, and several clients may write to it.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     marks: Arc<Mutex<Vec<Mark>>>,
@@ -69,12 +76,22 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// A ledger that tells a tracer how far it has come.
-    pub fn with(control: Option<Arc<Control>>, journal: Option<Arc<Journal>>) -> Self {
+    /// From here on it tells a tracer how far it has come.
+    #[must_use]
+    pub fn followed_by(self, control: Arc<Control>) -> Self {
+        control.moment.store(self.lock().len(), Ordering::SeqCst);
         Self {
-            marks: Arc::default(),
-            control,
-            journal,
+            control: Some(control),
+            ..self
+        }
+    }
+
+    /// From here on its lines are part of a journal.
+    #[must_use]
+    pub fn within(self, journal: Arc<Journal>) -> Self {
+        Self {
+            journal: Some(journal),
+            ..self
         }
     }
 
@@ -146,33 +163,35 @@ impl Expected {
 }
 
 /// What must be found after a crash.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Expectations {
     /// By name.
     pub files: BTreeMap<String, Expected>,
-    /// Modes the element may be in; any, when empty.
+    /// Modes the element may be in.
     pub modes: Vec<Mode>,
 }
 
 impl Expectations {
-    /// What these lines promise.
-    pub fn of(marks: &[Mark]) -> Self {
-        let mut expectations = Self::default();
-        let mut open = None;
+    /// What these lines promise of an element that began in the mode `first`.
+    pub fn of(first: Mode, marks: &[Mark]) -> Self {
+        let mut expectations = Self {
+            files: BTreeMap::new(),
+            modes: vec![first],
+        };
         for mark in marks {
             match mark {
-                Mark::Begun(intent) => {
-                    expectations.begin(intent);
-                    open = Some(intent);
-                }
-                Mark::Ended(outcome) => {
-                    if let Some(intent) = open.take() {
-                        expectations.end(intent, outcome);
-                    }
-                }
+                Mark::Begun(intent) => expectations.begin(intent),
+                Mark::Ended(intent, outcome) => expectations.end(intent, outcome),
+                Mark::Found { files, mode } => expectations.find(files, *mode),
             }
         }
         expectations
+    }
+
+    /// Whether this file was promised to be there.
+    pub fn must_have(&self, file: &FileMetadata) -> bool {
+        let expected = self.files.get(&file.original_filename);
+        expected.is_some_and(|expected| expected.presence == Presence::Must)
     }
 
     fn begin(&mut self, intent: &Intent) {
@@ -184,7 +203,7 @@ impl Expectations {
                     looks: vec![Look::Whole],
                 });
             }
-            Intent::Abort { name } => {
+            Intent::Never { name } => {
                 let never = Expected {
                     checksum: None,
                     presence: Presence::Never,
@@ -202,9 +221,7 @@ impl Expectations {
                     file.presence = Presence::May;
                 }
             }
-            // Before the first answer nothing is known of the mode it would come from.
-            Intent::Mode(mode) if !self.modes.is_empty() => self.modes.push(*mode),
-            Intent::Mode(_) => {}
+            Intent::Mode(mode) => self.modes.push(*mode),
         }
     }
 
@@ -226,66 +243,25 @@ impl Expectations {
             _ => {}
         }
     }
+
+    /// Decides what was open. What cannot be as it was found stays as it was promised.
+    fn find(&mut self, found: &[FileMetadata], mode: Mode) {
+        for (name, expected) in &mut self.files {
+            let file = found.iter().find(|file| file.original_filename == *name);
+            match file {
+                Some(file) if expected.presence != Presence::Never && expected.allows(file) => {
+                    expected.presence = Presence::Must;
+                    expected.looks = vec![Look::Exactly(Box::new(file.clone()))];
+                }
+                None if expected.presence == Presence::May => expected.presence = Presence::Never,
+                _ => {}
+            }
+        }
+        if self.modes.contains(&mode) {
+            self.modes = vec![mode];
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn create(name: &str) -> Mark {
-        Mark::Begun(Intent::Create {
-            name: name.to_owned(),
-            checksum: "c".to_owned(),
-        })
-    }
-
-    fn file(revision: i64) -> Box<FileMetadata> {
-        let document = serde_json::json!({
-            "schema_version": "1", "file_id": uuid::Uuid::nil(), "original_filename": "a", "storage_filename": "a",
-            "storage_path": "a", "file_size": 1, "content_type": "x/y", "checksum": "c",
-            "created_at": "2026-01-01T00:00:00Z", "updated_at": "2026-01-01T00:00:00Z", "created_by_id": "u",
-            "created_by_username": "u", "revision": revision, "description": format!("d{revision}"),
-        });
-        serde_json::from_value(document).unwrap()
-    }
-
-    #[test]
-    fn file_without_an_answer_may_be_there_and_one_with_an_answer_must_be_as_promised() {
-        let marks = [create("a"), Mark::Ended(Outcome::Done(Some(file(1)))), create("b")];
-        let expected = Expectations::of(&marks);
-        let (first, second) = (&expected.files["a"], &expected.files["b"]);
-        assert_eq!((first.presence, second.presence), (Presence::Must, Presence::May));
-        assert!(first.allows(&file(1)) && !first.allows(&file(2)));
-        assert!(second.allows(&file(2)));
-    }
-
-    #[test]
-    fn unanswered_patch_allows_the_old_look_and_the_new() {
-        let patch = Mark::Begun(Intent::Patch {
-            name: "a".to_owned(),
-            description: "d2".to_owned(),
-        });
-        let marks = [create("a"), Mark::Ended(Outcome::Done(Some(file(1)))), patch];
-        let expected = &Expectations::of(&marks).files["a"];
-        assert!(expected.allows(&file(1)) && expected.allows(&file(2)) && !expected.allows(&file(3)));
-    }
-
-    #[test]
-    fn mode_is_the_last_acknowledged_or_the_one_asked_for_since() {
-        let asked = |mode| Mark::Begun(Intent::Mode(mode));
-        let mut marks = vec![asked(Mode::Ro)];
-        assert_eq!(Expectations::of(&marks).modes, []);
-        marks.push(Mark::Ended(Outcome::Done(None)));
-        marks.push(asked(Mode::Rw));
-        assert_eq!(Expectations::of(&marks).modes, [Mode::Ro, Mode::Rw]);
-    }
-
-    #[test]
-    fn deleted_file_is_never_there_and_an_unanswered_delete_may_have_happened() {
-        let delete = Mark::Begun(Intent::Delete { name: "a".to_owned() });
-        let mut marks = vec![create("a"), Mark::Ended(Outcome::Done(Some(file(1)))), delete];
-        assert_eq!(Expectations::of(&marks).files["a"].presence, Presence::May);
-        marks.push(Mark::Ended(Outcome::Done(None)));
-        assert_eq!(Expectations::of(&marks).files["a"].presence, Presence::Never);
-    }
-}
+mod tests;

@@ -1,17 +1,17 @@
-//! Servers that are away: PostgreSQL refused, silent, or gone just after a commit was sent; Redis refused or silent.
+//! Servers that are away: PostgreSQL refused, silent, or gone just before or after a commit; Redis refused or silent.
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use tokio::net::TcpListener;
 
 use super::api::{Api, Reply};
 use super::check::{Findings, check};
 use super::ledger::{Expectations, Ledger};
-use super::report::{Options, Row, Tally, in_parallel};
+use super::report::{Options, Row, Tally, block_on, in_parallel, rows};
 use super::site::{Backend, Element, Site, World};
-use super::wire::{State, Wire};
-use super::workload::{FILES, SOME, perform};
+use super::wire::{Fate, State, Wire};
+use super::workload::{FILES, SOME, Step, attempt, perform};
 
 /// The contract says a second. A busy machine takes its own time, and what waits for a server to time out takes ten at least.
 const REFUSAL_LIMIT: Duration = Duration::from_secs(5);
@@ -21,13 +21,19 @@ const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
 
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// More commits than the script needs.
-const COMMITS: usize = 24;
-
 enum Point {
     Away(State),
-    BreakAfterCommit(usize),
+    Broken(Broken),
     Redis(bool),
+}
+
+/// A connection that breaks at a commit.
+#[derive(Clone, Copy)]
+struct Broken {
+    fate: Fate,
+    number: usize,
+    /// Whether the element is killed as soon as it has answered, before it can settle what it put off.
+    killed: bool,
 }
 
 /// Goes through all of them.
@@ -38,32 +44,64 @@ pub fn run(world: &World, options: &Options) -> Result<Vec<Row>> {
         Point::Redis(true),
         Point::Redis(false),
     ];
-    points.extend(options.sample((1..=COMMITS).map(Point::BreakAfterCommit).collect()));
-    let tallies = in_parallel("servers away", options, &points, |point| Box::pin(at(world, point)))?;
-    let mut rows: Vec<Row> = Vec::new();
-    for (point, tally) in points.iter().zip(tallies) {
-        let what = match point {
-            Point::Away(State::Silent) => "PostgreSQL silent",
-            Point::Away(_) => "PostgreSQL refused",
-            Point::Redis(true) => "Redis silent",
-            Point::Redis(false) => "Redis refused",
-            Point::BreakAfterCommit(_) => "connection broken after COMMIT",
-        };
-        if rows.last().is_none_or(|row| row.what != what) {
-            rows.push(Row::new("outage", what.to_owned()));
-        }
-        if let Some(row) = rows.last_mut() {
-            row.add(tally);
+    let commits = commits(world)?;
+    let mut broken = Vec::new();
+    for fate in [Fate::Unheard, Fate::Lost] {
+        for killed in [false, true] {
+            broken.extend((1..=commits).map(|number| Broken { fate, number, killed }));
         }
     }
-    Ok(rows)
+    points.extend(options.sample(broken).into_iter().map(Point::Broken));
+    let tallies = in_parallel("servers away", options, &points, |point| Box::pin(at(world, point)))?;
+    Ok(rows("outage", tallies))
+}
+
+/// How many commits the script takes.
+fn commits(world: &World) -> Result<usize> {
+    let counting = async {
+        let mut site = world.site(Backend::Postgres)?;
+        let wire = wired(&mut site).await?;
+        let element = site.start().await?;
+        let before = wire.commits();
+        ensure!(
+            perform(FILES, &element.api, &Ledger::default()).await?,
+            "the element broke off"
+        );
+        let commits = wire.commits() - before;
+        element.stop()?;
+        site.clear()?;
+        ensure!(commits > 0, "no commit was seen on the wire");
+        Ok(commits)
+    };
+    block_on(counting).context("failed to count the commits")
 }
 
 async fn at(world: &World, point: &Point) -> Result<Tally> {
-    match point {
-        Point::Away(state) => away(world, *state).await,
-        Point::BreakAfterCommit(number) => break_after(world, *number).await,
-        Point::Redis(silent) => without_redis(world, *silent).await,
+    let tally = match point {
+        Point::Away(state) => away(world, *state, point.what()).await,
+        Point::Broken(broken) => broken.happen(world, point.what()).await,
+        Point::Redis(silent) => without_redis(world, *silent, point.what()).await,
+    };
+    // One that did not start again is a finding as well.
+    let failed =
+        |error: anyhow::Error| Tally::new(point.what(), true, &Findings(vec![format!("{error:#}")]), point.what());
+    Ok(tally.unwrap_or_else(failed))
+}
+
+impl Point {
+    const fn what(&self) -> &'static str {
+        match self {
+            Self::Away(State::Silent) => "PostgreSQL silent",
+            Self::Away(_) => "PostgreSQL refused",
+            Self::Redis(true) => "Redis silent",
+            Self::Redis(false) => "Redis refused",
+            Self::Broken(Broken { fate, killed, .. }) => match (fate, killed) {
+                (Fate::Unheard, false) => "connection broken after a commit",
+                (Fate::Unheard, true) => "connection broken after a commit, then killed",
+                (Fate::Lost, false) => "connection broken before a commit",
+                (Fate::Lost, true) => "connection broken before a commit, then killed",
+            },
+        }
     }
 }
 
@@ -73,16 +111,18 @@ async fn wired(site: &mut Site<'_>) -> Result<Wire> {
     let wire = Wire::to(format!("{host}:{port}")).await?;
     site.set("DB_HOST", "127.0.0.1");
     site.set("DB_PORT", &wire.address.port().to_string());
+    // The wire reads what it carries.
+    site.set("DB_SSL_MODE", "disable");
     Ok(wire)
 }
 
-async fn away(world: &World, state: State) -> Result<Tally> {
+async fn away(world: &World, state: State, what: &str) -> Result<Tally> {
     let mut site = world.site(Backend::Postgres)?;
     let wire = wired(&mut site).await?;
     let element = site.start().await?;
     let (ledger, mut findings) = (Ledger::default(), Findings::default());
-    perform(SOME, &element.api, &ledger).await?;
-    let files = element.api.list().await?.items;
+    go_through(SOME, &element, &ledger, &mut findings).await;
+    let files = element.api.list().await?;
     wire.set(state);
     for file in &files {
         let path = format!("/files/{}", file.file_id);
@@ -97,13 +137,18 @@ async fn away(world: &World, state: State) -> Result<Tally> {
     }
     wire.set(State::Whole);
     settled(&element, &mut findings).await;
-    perform(
-        &[super::workload::Step::Create("after the outage", 100)],
-        &element.api,
-        &ledger,
-    )
-    .await?;
-    finish(site, element, &ledger, findings, &format!("PostgreSQL {state:?}"), true).await
+    let afterwards = [Step::Create("after the outage", 100)];
+    go_through(&afterwards, &element, &ledger, &mut findings).await;
+    finish(site, element, &ledger, findings, (what, what)).await
+}
+
+/// Nothing may be refused, and no connection break.
+async fn go_through(steps: &[Step], element: &Element, ledger: &Ledger, findings: &mut Findings) {
+    match perform(steps, &element.api, ledger).await {
+        Ok(true) => {}
+        Ok(false) => findings.add("a connection broke"),
+        Err(error) => findings.add(format!("{error:#}")),
+    }
 }
 
 /// What needs the database is refused soon.
@@ -111,7 +156,7 @@ async fn refused(api: &Api, what: &str, id: uuid::Uuid, findings: &mut Findings)
     let started = Instant::now();
     let reply = match what {
         "search" => api.get("/files/search?q=one").await,
-        "upload" => api.create("never", b"never".to_vec(), None).await,
+        "upload" => api.create("never", b"never".to_vec(), &[]).await,
         "patch" => api.patch(id, "never", None).await,
         _ => api.delete(id).await,
     };
@@ -149,27 +194,35 @@ async fn settled(element: &Element, findings: &mut Findings) {
     }
 }
 
-async fn break_after(world: &World, number: usize) -> Result<Tally> {
-    let mut site = world.site(Backend::Postgres)?;
-    let wire = wired(&mut site).await?;
-    let element = site.start().await?;
-    let (ledger, mut findings) = (Ledger::default(), Findings::default());
-    wire.break_after_commit(number);
-    let last = wire.commits() + number;
-    if !perform(FILES, &element.api, &ledger).await? {
-        findings.add("the element ended");
+impl Broken {
+    async fn happen(self, world: &World, what: &str) -> Result<Tally> {
+        let mut site = world.site(Backend::Postgres)?;
+        let wire = wired(&mut site).await?;
+        let element = site.start().await?;
+        let (ledger, mut findings) = (Ledger::default(), Findings::default());
+        wire.break_at_commit(self.fate, self.number);
+        for step in FILES {
+            if !attempt(&[*step], &element.api, &ledger).await? {
+                findings.add("the element ended, or a connection of a client broke");
+                break;
+            }
+            if self.killed && wire.has_broken() {
+                break;
+            }
+        }
+        let place = format!("{what} {}", self.number);
+        if !wire.has_broken() {
+            element.kill()?;
+            site.clear()?;
+            return Ok(Tally::new(what, false, &findings, &place));
+        }
+        if self.killed {
+            element.kill()?;
+            return check_again(site, &ledger, findings, (what, place.as_str())).await;
+        }
+        settled(&element, &mut findings).await;
+        finish(site, element, &ledger, findings, (what, place.as_str())).await
     }
-    let happened = wire.commits() >= last;
-    settled(&element, &mut findings).await;
-    finish(
-        site,
-        element,
-        &ledger,
-        findings,
-        &format!("commit {number} broken"),
-        happened,
-    )
-    .await
 }
 
 /// Checks the element while it runs, and after a restart.
@@ -178,25 +231,33 @@ async fn finish(
     element: Element,
     ledger: &Ledger,
     mut findings: Findings,
-    place: &str,
-    happened: bool,
+    names: (&str, &str),
 ) -> Result<Tally> {
-    let expectations = Expectations::of(&ledger.marks());
-    findings
-        .0
-        .append(&mut check(&element.api, &site.root(), &expectations, false).await?.0);
+    let expectations = Expectations::of(site.mode, &ledger.marks());
+    let mut found = check(&element.api, &site.root(), &expectations, false).await?;
+    findings.0.append(&mut found.0);
     element.kill()?;
+    check_again(site, ledger, findings, names).await
+}
+
+/// Checks it after a restart. The names are that of the summary's line and that of the point.
+async fn check_again(
+    site: Site<'_>,
+    ledger: &Ledger,
+    mut findings: Findings,
+    (what, place): (&str, &str),
+) -> Result<Tally> {
+    let expectations = Expectations::of(site.mode, &ledger.marks());
     let element = site.start().await?;
-    findings
-        .0
-        .append(&mut check(&element.api, &site.root(), &expectations, false).await?.0);
+    let mut found = check(&element.api, &site.root(), &expectations, false).await?;
+    findings.0.append(&mut found.0);
     element.kill()?;
     site.clear()?;
-    Ok(Tally::new(happened, &findings, place))
+    Ok(Tally::new(what, true, &findings, place))
 }
 
 /// Redis is for discovery alone: nothing else may notice that it is away.
-async fn without_redis(world: &World, silent: bool) -> Result<Tally> {
+async fn without_redis(world: &World, silent: bool, what: &str) -> Result<Tally> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
     // A port that nobody listens on refuses; one whose connections nobody takes is silent.
@@ -206,12 +267,12 @@ async fn without_redis(world: &World, silent: bool) -> Result<Tally> {
     site.set("REDIS_PORT", &port.to_string());
     let element = site.start().await?;
     let (ledger, mut findings) = (Ledger::default(), Findings::default());
-    perform(FILES, &element.api, &ledger).await?;
+    go_through(FILES, &element, &ledger, &mut findings).await;
     if !matches!(
         element.api.get("/health/ready").await,
         Reply::Answer { status: 200, .. }
     ) {
         findings.add("not ready without Redis");
     }
-    finish(site, element, &ledger, findings, "Redis away", true).await
+    finish(site, element, &ledger, findings, (what, what)).await
 }

@@ -1,29 +1,24 @@
 //! Where one element lives for one run: its folder, its database, its environment, and the servers started from it.
 
+mod element;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use anyhow::{Context, Result, ensure};
+use element_api::Mode;
 use tempfile::TempDir;
 
+use self::element::Process;
+pub use self::element::{Element, End, Launch, Start};
 use super::api::Api;
 use super::postgres::Server;
 use super::tracer::{Control, Plan, Traced};
 use crate::client;
 use crate::command::{command, run};
-
-/// Far more than any start takes; reached only when something hangs.
-const START_LIMIT: Duration = Duration::from_secs(60);
-
-/// Between two looks at a process.
-const PAUSE: Duration = Duration::from_millis(2);
 
 /// Files in memory take no time to flush. To a process that is killed they are as any others are.
 const MEMORY: &str = "/dev/shm";
@@ -119,6 +114,7 @@ impl World {
             world: self,
             folder: folder.to_owned(),
             backend,
+            mode: Mode::Edit,
             variables,
             logs: AtomicUsize::new(0),
         })
@@ -144,6 +140,8 @@ pub struct Site<'a> {
     pub folder: PathBuf,
     /// Its database.
     pub backend: Backend,
+    /// The mode in which its element begins.
+    pub mode: Mode,
     variables: BTreeMap<String, String>,
     logs: AtomicUsize,
 }
@@ -159,6 +157,12 @@ impl Site<'_> {
         self.folder.join("volume")
     }
 
+    /// Lets its element begin in another mode.
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.set("APP_MODE", &mode.to_string());
+        self.mode = mode;
+    }
+
     /// Sets a variable of the element's environment.
     pub fn set(&mut self, name: &str, value: &str) {
         self.variables.insert(name.to_owned(), value.to_owned());
@@ -172,14 +176,8 @@ impl Site<'_> {
     /// A start of the element's program.
     pub fn launch(&self, words: &[&str]) -> Launch {
         let number = self.logs.fetch_add(1, Ordering::Relaxed);
-        Launch {
-            variables: self.variables.clone(),
-            ..Launch::new(
-                self.world.binary.clone(),
-                words,
-                self.folder.join(format!("log-{number}")),
-            )
-        }
+        let log = self.folder.join(format!("log-{number}"));
+        Launch::new(self.world.binary.clone(), words, log).within(self.variables.clone())
     }
 
     /// Runs a command of the element to its end.
@@ -194,199 +192,41 @@ impl Site<'_> {
     pub async fn start(&self) -> Result<Element> {
         let launch = self.launch(&["serve"]);
         let process = Process::Plain(launch.command(&[])?.spawn()?);
-        self.follow(launch, process)
-            .await?
-            .context("the element ended before it was ready")
+        self.follow(launch, process).await?.ready()
     }
 
-    /// A server under a wrapper, such as a tracer of another make; none when it ended before it was ready.
-    pub async fn start_under(&self, wrapper: &[&str]) -> Result<Option<Element>> {
+    /// A server under a wrapper, such as a tracer of another make.
+    pub async fn start_under(&self, wrapper: &[&str]) -> Result<Start> {
         let launch = self.launch(&["serve"]);
         let process = Process::Wrapped(launch.command(wrapper)?.spawn()?);
         self.follow(launch, process).await
     }
 
-    /// A traced server; none when it ended before it was ready, as it may be ordered to.
-    pub async fn start_traced(&self, plan: Plan, armed: bool) -> Result<(Option<Element>, Arc<Control>)> {
+    /// A traced server.
+    pub async fn start_traced(&self, plan: Plan, armed: bool) -> Result<(Start, Arc<Control>)> {
         let launch = self.launch(&["serve"]);
         let traced = Traced::start(launch.clone(), self.volume(), plan, armed)?;
         let control = Arc::clone(&traced.control);
-        let element = self.follow(launch, Process::Traced(traced)).await?;
-        Ok((element, control))
+        Ok((self.follow(launch, Process::Traced(traced)).await?, control))
     }
 
-    async fn follow(&self, launch: Launch, process: Process) -> Result<Option<Element>> {
-        let mut element = Element {
-            process: Some(process),
-            api: Api::new(&self.world.token)?,
-            log: launch,
-        };
-        let started = Instant::now();
-        loop {
-            if element.has_ended()? {
-                return Ok(None);
-            }
-            if element.is_ready().await? {
-                return Ok(Some(element));
-            }
-            if started.elapsed() > START_LIMIT {
-                bail!("the element did not become ready\n{}", element.log.tail());
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+    /// A traced command of the element, when it has ended.
+    pub fn run_traced(&self, words: &[&str], plan: Plan) -> Result<(Start, Arc<Control>)> {
+        let launch = self.launch(words);
+        let traced = Traced::start(launch.clone(), self.volume(), plan, true)?;
+        let control = Arc::clone(&traced.control);
+        let status = traced.wait()?;
+        Ok((Start::Ended(status, launch.tail()), control))
+    }
+
+    async fn follow(&self, launch: Launch, process: Process) -> Result<Start> {
+        Element::new(process, Api::new(&self.world.token)?, launch)
+            .until_ready()
+            .await
     }
 
     /// Removes the folder.
     pub fn clear(self) -> Result<()> {
         fs::remove_dir_all(&self.folder).with_context(|| format!("failed to remove {:?}", self.folder))
     }
-}
-
-/// A program, its environment, and the file it writes its log to.
-#[derive(Clone, Debug)]
-pub struct Launch {
-    program: PathBuf,
-    words: Vec<String>,
-    variables: BTreeMap<String, String>,
-    log: PathBuf,
-}
-
-impl Launch {
-    /// A program with an empty environment.
-    pub fn new(program: PathBuf, words: &[&str], log: PathBuf) -> Self {
-        Self {
-            program,
-            words: words.iter().map(|word| (*word).to_owned()).collect(),
-            variables: BTreeMap::new(),
-            log,
-        }
-    }
-
-    /// The command, after `wrapper` if that names any.
-    pub fn command(&self, wrapper: &[&str]) -> Result<Command> {
-        let log = File::create(&self.log)?;
-        let mut command = match wrapper.split_first() {
-            None => Command::new(&self.program),
-            Some((first, rest)) => {
-                let mut command = Command::new(first);
-                command.args(rest).arg(&self.program);
-                command
-            }
-        };
-        command.args(&self.words).env_clear().envs(&self.variables);
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        Ok(command)
-    }
-
-    /// The end of the log.
-    pub fn tail(&self) -> String {
-        let text = fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = text.lines().collect();
-        lines
-            .get(lines.len().saturating_sub(12)..)
-            .unwrap_or_default()
-            .join("\n")
-    }
-}
-
-#[derive(Debug)]
-enum Process {
-    Plain(Child),
-    Wrapped(Child),
-    Traced(Traced),
-}
-
-/// A running server. It is killed when dropped.
-#[derive(Debug)]
-pub struct Element {
-    process: Option<Process>,
-    /// How to talk to it.
-    pub api: Api,
-    /// What it writes.
-    pub log: Launch,
-}
-
-impl Element {
-    async fn is_ready(&mut self) -> Result<bool> {
-        if self.api.address.is_none() {
-            let text = fs::read_to_string(&self.log.log)?;
-            let line = text
-                .lines()
-                .find(|line| line.contains("\"listening\"") && line.ends_with('}'));
-            let Some(line) = line else { return Ok(false) };
-            let line: serde_json::Value = serde_json::from_str(line)?;
-            let address = line.get("address").and_then(|address| address.as_str());
-            self.api.address = Some(address.context("the log names no address")?.parse()?);
-        }
-        Ok(self.api.get("/health/ready").await.status() == Some(200))
-    }
-
-    /// Whether the process is gone.
-    pub fn has_ended(&mut self) -> Result<bool> {
-        Ok(match &mut self.process {
-            None => true,
-            Some(Process::Plain(child) | Process::Wrapped(child)) => child.try_wait()?.is_some(),
-            Some(Process::Traced(traced)) => traced.control.has_ended(),
-        })
-    }
-
-    /// Kills it as a crash does.
-    pub fn kill(mut self) -> Result<()> {
-        self.signal(Signal::SIGKILL)?;
-        self.reap()
-    }
-
-    /// Stops it as Kubernetes does, and waits for its end.
-    pub fn stop(mut self) -> Result<()> {
-        self.signal(Signal::SIGTERM)?;
-        self.reap()
-    }
-
-    fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = match &self.process {
-            None => return Ok(()),
-            Some(Process::Plain(child)) => i32::try_from(child.id())?,
-            Some(Process::Traced(traced)) if traced.control.has_ended() => return Ok(()),
-            Some(Process::Traced(traced)) => traced.pid,
-            Some(Process::Wrapped(child)) => match child_of(child.id())? {
-                Some(pid) => pid,
-                None => return Ok(()),
-            },
-        };
-        match kill(Pid::from_raw(pid), signal) {
-            Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
-            Err(error) => Err(error).context("failed to send a signal"),
-        }
-    }
-
-    fn reap(&mut self) -> Result<()> {
-        match self.process.take() {
-            None => Ok(()),
-            Some(Process::Plain(mut child) | Process::Wrapped(mut child)) => {
-                child.wait().map(drop).context("failed to wait for the element")
-            }
-            Some(Process::Traced(traced)) => traced.wait(),
-        }
-    }
-}
-
-impl Drop for Element {
-    fn drop(&mut self) {
-        // Only after an error on the way; that error is the one to be told of.
-        let _killed = self.signal(Signal::SIGKILL);
-        let _reaped = self.reap();
-    }
-}
-
-/// The one child of a wrapper, if it still has it.
-fn child_of(wrapper: u32) -> Result<Option<i32>> {
-    let Ok(children) = fs::read_to_string(format!("/proc/{wrapper}/task/{wrapper}/children")) else {
-        return Ok(None);
-    };
-    children
-        .split_whitespace()
-        .next()
-        .map(str::parse)
-        .transpose()
-        .context("failed to read a process id")
 }

@@ -1,19 +1,22 @@
 //! One process under ptrace: every call of any of its threads that changes a file or sends something is counted, in one order.
 //!
-//! At a chosen call the process can be killed, or the call fail, before it happens; or all calls are recorded. strace counts per
-//! thread and per kind of call, so that with it many moments cannot be named; `kill` uses both. x86-64 only.
+//! At a chosen call the process can be killed, or the call fail, before it happens; or all calls are recorded, up to a chosen one.
+//! strace counts per thread and per kind of call, so that with it many moments cannot be named; `kill` uses both. x86-64 only.
 
 mod call;
 mod process;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::errno::Errno;
 use nix::libc::{self, user_regs_struct};
 use nix::sys::ptrace::{self, Options};
@@ -26,6 +29,15 @@ use self::process::Process;
 use super::power::Journal;
 use super::site::Launch;
 
+/// How long a flush takes while it is recorded, as on a disk: what others do meanwhile is not covered by it.
+const FLUSH: Duration = Duration::from_millis(3);
+
+/// Between two looks at a process whose flushes are under way.
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// Whether it is the call that is waited for.
+pub type Test = fn(&Call) -> bool;
+
 /// What to do with the calls.
 #[derive(Clone, Debug)]
 pub enum Plan {
@@ -35,8 +47,9 @@ pub enum Plan {
     KillAt(usize),
     /// Let this one fail, or the next that can.
     FailAt(usize, Failure),
-    /// Write all of them down.
-    Record(Arc<Journal>),
+    /// Write all of them down, those before it is armed as well. After that, kill the process when it is about to make the last
+    /// of these calls, which come in this order; never when there are none.
+    Record(Arc<Journal>, &'static [Test]),
 }
 
 /// How a call fails.
@@ -115,7 +128,7 @@ pub struct Traced {
     pub pid: i32,
     /// What it does and what is done to it.
     pub control: Arc<Control>,
-    thread: JoinHandle<Result<()>>,
+    thread: JoinHandle<Result<ExitStatus>>,
 }
 
 impl Traced {
@@ -135,22 +148,22 @@ impl Traced {
             Ok(pid) => Ok(Self { pid, control, thread }),
             Err(_) => match join(thread) {
                 Err(error) => Err(error.context("failed to start a traced process")),
-                Ok(()) => bail!("the traced process ended before it began"),
+                Ok(status) => bail!("the traced process ended before it began: {status}"),
             },
         }
     }
 
-    /// Waits for its end.
-    pub fn wait(self) -> Result<()> {
+    /// Waits for its end, and answers how it ended.
+    pub fn wait(self) -> Result<ExitStatus> {
         join(self.thread)
     }
 }
 
-fn join(thread: JoinHandle<Result<()>>) -> Result<()> {
+fn join(thread: JoinHandle<Result<ExitStatus>>) -> Result<ExitStatus> {
     thread.join().map_err(|_| anyhow!("the tracing thread panicked"))?
 }
 
-fn trace(launch: &Launch, root: PathBuf, plan: Plan, control: &Control, started: &Sender<i32>) -> Result<()> {
+fn trace(launch: &Launch, root: PathBuf, plan: Plan, control: &Control, started: &Sender<i32>) -> Result<ExitStatus> {
     // Stopped at first, so that not one call is missed.
     let child = launch
         .command(&["/bin/sh", "-c", "kill -STOP $$; exec \"$@\"", "sh"])?
@@ -169,6 +182,9 @@ fn trace(launch: &Launch, root: PathBuf, plan: Plan, control: &Control, started:
         plan,
         control,
         inside: HashMap::new(),
+        flushing: VecDeque::new(),
+        reached: 0,
+        status: None,
     };
     tracer.follow()
 }
@@ -181,6 +197,11 @@ struct Tracer<'a> {
     control: &'a Control,
     /// Threads that are inside a call.
     inside: HashMap<Pid, Inside>,
+    /// Threads that wait for the time a flush takes, and until when.
+    flushing: VecDeque<(Instant, Pid)>,
+    /// How many of the calls of [`Plan::Record`] came.
+    reached: usize,
+    status: Option<ExitStatus>,
 }
 
 /// What is to be done when a call returns.
@@ -191,25 +212,50 @@ enum Inside {
 }
 
 impl Tracer<'_> {
-    fn follow(&mut self) -> Result<()> {
+    fn follow(&mut self) -> Result<ExitStatus> {
         loop {
-            let flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
-            match waitpid(None, Some(flags)) {
-                Err(Errno::ECHILD) => return Ok(()),
+            self.end_flushes()?;
+            let waits = if self.flushing.is_empty() {
+                WaitPidFlag::empty()
+            } else {
+                WaitPidFlag::WNOHANG
+            };
+            match waitpid(None, Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD | waits)) {
+                Err(Errno::ECHILD) => return self.status.context("the traced process ended and nobody knows how"),
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error).context("failed to wait for a traced thread"),
                 Ok(WaitStatus::PtraceSyscall(thread)) => {
                     self.at_call(thread)?;
-                    resume(thread, None)?;
+                    if self.flushing.back().is_none_or(|(_, flushing)| *flushing != thread) {
+                        resume(thread, None)?;
+                    }
                 }
                 Ok(WaitStatus::PtraceEvent(thread, _, _)) => resume(thread, None)?,
                 Ok(WaitStatus::Stopped(thread, signal)) => resume(thread, Some(signal))?,
-                Ok(WaitStatus::Exited(thread, _) | WaitStatus::Signaled(thread, _, _)) => {
-                    self.inside.remove(&thread);
-                }
-                Ok(WaitStatus::Continued(_) | WaitStatus::StillAlive) => {}
+                Ok(WaitStatus::Exited(thread, code)) => self.ended(thread, ExitStatus::from_raw(code << 8)),
+                Ok(WaitStatus::Signaled(thread, signal, _)) => self.ended(thread, ExitStatus::from_raw(signal as i32)),
+                Ok(WaitStatus::Continued(_)) => {}
+                Ok(WaitStatus::StillAlive) => std::thread::sleep(PAUSE),
             }
         }
+    }
+
+    fn ended(&mut self, thread: Pid, status: ExitStatus) {
+        self.inside.remove(&thread);
+        if thread == self.leader {
+            self.status = Some(status);
+        }
+    }
+
+    /// Lets those go on whose flush has taken its time.
+    fn end_flushes(&mut self) -> Result<()> {
+        while let Some((until, thread)) = self.flushing.front().copied()
+            && until <= Instant::now()
+        {
+            self.flushing.pop_front();
+            resume(thread, None)?;
+        }
+        Ok(())
     }
 
     fn at_call(&mut self, thread: Pid) -> Result<()> {
@@ -227,33 +273,59 @@ impl Tracer<'_> {
     }
 
     /// A call that has not happened yet.
-    fn enter(&self, thread: Pid, registers: user_regs_struct) -> Result<Inside> {
-        if !self.control.armed.load(Ordering::SeqCst) {
+    fn enter(&mut self, thread: Pid, registers: user_regs_struct) -> Result<Inside> {
+        let armed = self.control.armed.load(Ordering::SeqCst);
+        if !armed && !matches!(self.plan, Plan::Record(..)) {
             return Ok(Inside::Nothing);
         }
-        let Some(call) = Call::of(&registers, &self.process, &self.root) else {
+        let Some(call) = Call::of(&registers, &self.process, thread.as_raw(), &self.root) else {
             return Ok(Inside::Nothing);
         };
+        if let Plan::Record(journal, until) = &self.plan {
+            let (began, until) = (journal.len(), *until);
+            return self.record(thread, call, began, if armed { until } else { &[] });
+        }
         let number = {
             let mut calls = self.control.calls();
             calls.push(call.clone());
             calls.len()
         };
         match &self.plan {
-            Plan::Count => Ok(Inside::Nothing),
-            Plan::KillAt(at) if number == *at => {
-                self.control.struck(call);
-                alive(kill(self.leader, Signal::SIGKILL))?;
-                Ok(Inside::Nothing)
-            }
-            Plan::KillAt(_) => Ok(Inside::Nothing),
+            Plan::KillAt(at) if number == *at => self.kill(call),
             Plan::FailAt(at, failure) if number >= *at && failure.suits(&call) && self.control.strike().is_none() => {
                 self.control.struck(call);
                 fail(thread, registers, *failure)
             }
-            Plan::FailAt(..) => Ok(Inside::Nothing),
-            Plan::Record(journal) => Ok(Inside::Record(call, journal.len())),
+            _ => Ok(Inside::Nothing),
         }
+    }
+
+    fn record(&mut self, thread: Pid, call: Call, began: usize, until: &[Test]) -> Result<Inside> {
+        if until.get(self.reached).is_some_and(|test| test(&call)) {
+            self.reached += 1;
+            if self.reached == until.len() {
+                let is_cut = |inside: &Inside| matches!(inside, Inside::Record(..));
+                // It may happen or not, and the record would not know.
+                ensure!(
+                    !self.inside.values().any(is_cut),
+                    "another call was under way at the kill"
+                );
+                return self.kill(call);
+            }
+        }
+        if call.kind == Kind::Send {
+            return Ok(Inside::Nothing);
+        }
+        if call.kind == Kind::Sync {
+            self.flushing.push_back((Instant::now() + FLUSH, thread));
+        }
+        Ok(Inside::Record(call, began))
+    }
+
+    fn kill(&self, call: Call) -> Result<Inside> {
+        self.control.struck(call);
+        alive(kill(self.leader, Signal::SIGKILL))?;
+        Ok(Inside::Nothing)
     }
 
     fn leave(&self, thread: Pid, registers: user_regs_struct, inside: Inside) -> Result<()> {
@@ -268,7 +340,7 @@ impl Tracer<'_> {
                 alive(ptrace::setregs(thread, changed)).map(drop)
             }
             Inside::Record(call, began) if answer >= 0 => {
-                if let Plan::Record(journal) = &self.plan {
+                if let Plan::Record(journal, _) = &self.plan {
                     call.record(&self.process, answer.cast_unsigned(), began, journal)?;
                 }
                 Ok(())

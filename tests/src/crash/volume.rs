@@ -4,14 +4,14 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::api::{Api, Reply};
 use super::check::{Findings, check};
 use super::ledger::{Expectations, Ledger, Mark, Outcome};
-use super::report::{Row, Tally, block_on};
+use super::report::{Row, Tally, block_on, rows};
 use super::site::{Backend, World};
-use super::workload::{SOME, Step, checksum, perform};
+use super::workload::{SOME, Step, attempt, checksum, perform};
 use crate::command::{self, command};
 
 /// Size of the volume.
@@ -67,13 +67,8 @@ impl Drop for Volume {
 
 /// Fills the volume under an element with each database.
 pub fn run(world: &World) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for backend in [Backend::Embedded, Backend::Postgres] {
-        let mut row = Row::new("fault", format!("full volume on {}", backend.name()));
-        row.add(block_on(fill_up(world, backend))?);
-        rows.push(row);
-    }
-    Ok(rows)
+    let tallies = [Backend::Embedded, Backend::Postgres].map(|backend| block_on(fill_up(world, backend)));
+    Ok(rows("fault", tallies.into_iter().collect::<Result<_>>()?))
 }
 
 async fn fill_up(world: &World, backend: Backend) -> Result<Tally> {
@@ -82,28 +77,31 @@ async fn fill_up(world: &World, backend: Backend) -> Result<Tally> {
     let ledger = Ledger::default();
     let site = world.site_in(backend, &volume.path())?;
     let element = site.start().await?;
-    perform(SOME, &element.api, &ledger).await?;
+    ensure!(
+        perform(SOME, &element.api, &ledger).await?,
+        "the element ended before its volume was full"
+    );
     volume.fill()?;
     for step in [
         Step::Create("refused", 200_000),
         Step::Patch("one", "no room"),
         Step::Create("refused too", 10),
     ] {
-        perform(&[step], &element.api, &ledger).await?;
+        attempt(&[step], &element.api, &ledger).await?;
         let last = ledger.marks().pop();
         // Small changes may find room that is left; what may not be is any other answer.
         let is_patch = matches!(step, Step::Patch(..));
         match last {
-            Some(Mark::Ended(Outcome::Refused(507))) => {}
-            Some(Mark::Ended(Outcome::Done(_))) if is_patch => {}
+            Some(Mark::Ended(_, Outcome::Refused(507))) => {}
+            Some(Mark::Ended(_, Outcome::Done(_))) if is_patch => {}
             other => findings.add(format!("{step:?} on a full volume ends with {other:?}, not 507")),
         }
     }
     read_often(&element.api, &mut findings).await?;
     volume.empty()?;
     for step in [Step::Create("stored again", 200_000), Step::Patch("one", "room again")] {
-        perform(&[step], &element.api, &ledger).await?;
-        if !matches!(ledger.marks().pop(), Some(Mark::Ended(Outcome::Done(_)))) {
+        attempt(&[step], &element.api, &ledger).await?;
+        if !matches!(ledger.marks().pop(), Some(Mark::Ended(_, Outcome::Done(_)))) {
             findings.add(format!(
                 "{step:?} fails though there is room again: {:?}",
                 ledger.marks().pop()
@@ -115,21 +113,18 @@ async fn fill_up(world: &World, backend: Backend) -> Result<Tally> {
     }
     element.kill()?;
     let element = site.start().await?;
-    let expectations = Expectations::of(&ledger.marks());
+    let expectations = Expectations::of(site.mode, &ledger.marks());
     findings
         .0
         .append(&mut check(&element.api, &site.root(), &expectations, false).await?.0);
     element.kill()?;
-    Ok(Tally::new(
-        true,
-        &findings,
-        &format!("full volume on {}", backend.name()),
-    ))
+    let what = format!("full volume on {}", backend.name());
+    Ok(Tally::new(what.clone(), true, &findings, &what))
 }
 
 /// So often that the log, which is on this volume too, cannot be written any more.
 async fn read_often(api: &Api, findings: &mut Findings) -> Result<()> {
-    let files = api.list().await?.items;
+    let files = api.list().await?;
     for file in std::iter::repeat_n(files, READS).flatten() {
         let name = &file.original_filename;
         match api.get(&format!("/files/{}", file.file_id)).await {

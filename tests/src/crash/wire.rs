@@ -1,14 +1,17 @@
-//! A wire between an element and a server it needs: it can be cut, fall silent, or break just after a commit was sent.
+//! A wire between an element and a server it needs: it can be cut, fall silent, or break just before or after a commit.
+
+mod answers;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Context, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use self::answers::Answers;
 
 /// What the wire does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +24,17 @@ pub enum State {
     Silent,
 }
 
-/// What sqlx sends to end a transaction.
-const COMMIT: &[u8] = b"COMMIT\0";
+/// What becomes of a commit at which the wire breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The server has done it, and the element does not hear so.
+    Unheard,
+    /// The server never hears of it, nor of what it would have committed.
+    Lost,
+}
+
+/// What sqlx sends to see whether a connection it has done with still stands. It belongs to no commit.
+const PING: &[u8] = b"S\0\0\0\x04";
 
 /// Bytes carried at once.
 const BUFFER: usize = 64 * 1024;
@@ -37,11 +49,39 @@ pub struct Wire {
     task: JoinHandle<()>,
 }
 
-/// Commits that passed, and the one after which the wire breaks; 0 for none.
+/// Commits that the server has done, and the one at which a connection breaks.
 #[derive(Debug, Default)]
-struct Commits {
-    passed: AtomicUsize,
-    break_at: AtomicUsize,
+struct Commits(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    done: usize,
+    order: Option<(Fate, usize)>,
+    broken: bool,
+}
+
+impl Commits {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The server has done more of them. Answers whether nobody shall hear so.
+    fn are_unheard(&self, more: usize) -> bool {
+        let mut counts = self.counts();
+        counts.done += more;
+        let breaks =
+            matches!(counts.order, Some((Fate::Unheard, at)) if counts.done >= at) && !counts.broken && more > 0;
+        counts.broken |= breaks;
+        breaks
+    }
+
+    /// Whether what is sent now on a connection that commits is lost: it belongs to the commit that comes next.
+    fn is_lost(&self) -> bool {
+        let mut counts = self.counts();
+        let breaks = matches!(counts.order, Some((Fate::Lost, at)) if counts.done + 1 >= at) && !counts.broken;
+        counts.broken |= breaks;
+        breaks
+    }
 }
 
 impl Wire {
@@ -72,14 +112,20 @@ impl Wire {
         self.state.send_replace(state);
     }
 
-    /// Commits that passed so far.
+    /// Commits that the server has done so far.
     pub fn commits(&self) -> usize {
-        self.commits.passed.load(Ordering::SeqCst)
+        self.commits.counts().done
     }
 
-    /// From here on, the connection that carries the n-th commit breaks once the server has done it.
-    pub fn break_after_commit(&self, number: usize) {
-        self.commits.break_at.store(self.commits() + number, Ordering::SeqCst);
+    /// From here on, the connection that carries the n-th commit breaks, once.
+    pub fn break_at_commit(&self, fate: Fate, number: usize) {
+        let mut counts = self.commits.counts();
+        counts.order = Some((fate, counts.done + number));
+    }
+
+    /// Whether that happened.
+    pub fn has_broken(&self) -> bool {
+        self.commits.counts().broken
     }
 }
 
@@ -96,24 +142,23 @@ async fn carry(mut near: TcpStream, target: &str, mut state: watch::Receiver<Sta
     state.wait_for(|state| *state != State::Silent).await?;
     let mut far = TcpStream::connect(target).await?;
     let (mut asked, mut answered) = (vec![0; BUFFER], vec![0; BUFFER]);
-    let (mut breaks, mut cut) = (false, state.clone());
+    let (mut answers, mut cut) = (Answers::default(), state.clone());
+    let mut commits_here = false;
     loop {
         tokio::select! {
             read = near.read(&mut asked) => {
                 let bytes = asked.get(..read?).unwrap_or_default();
-                if bytes.is_empty() || !passes(&mut state).await? {
+                let may_be_lost = commits_here && bytes != PING;
+                if bytes.is_empty() || !passes(&mut state).await? || (may_be_lost && commits.is_lost()) {
                     return Ok(());
-                }
-                if bytes.windows(COMMIT.len()).any(|part| part == COMMIT) {
-                    let number = commits.passed.fetch_add(1, Ordering::SeqCst) + 1;
-                    breaks = number == commits.break_at.load(Ordering::SeqCst);
                 }
                 far.write_all(bytes).await?;
             }
             read = far.read(&mut answered) => {
                 let bytes = answered.get(..read?).unwrap_or_default();
-                // The server has answered the commit: it is done, and the element shall not hear of it.
-                if bytes.is_empty() || breaks || !passes(&mut state).await? {
+                let done = answers.commits(bytes);
+                commits_here |= done > 0;
+                if bytes.is_empty() || commits.are_unheard(done) || !passes(&mut state).await? {
                     return Ok(());
                 }
                 near.write_all(bytes).await?;

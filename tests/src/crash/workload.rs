@@ -4,7 +4,7 @@ use element_api::{FileMetadata, Mode};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::api::{Api, Reply};
 use super::chance::Chance;
@@ -12,10 +12,10 @@ use super::ledger::{Intent, Ledger, Mark, Outcome};
 use crate::tools::hex;
 
 /// Less than the element writes at once.
-const SMALL: usize = 1_000;
+pub const SMALL: usize = 1_000;
 
 /// Several times what the element writes at once.
-const LARGE: usize = 700_000;
+pub const LARGE: usize = 700_000;
 
 /// One thing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,10 @@ pub enum Step {
     Create(&'static str, usize),
     /// Store it under an id of one's own.
     CreateAs(&'static str, usize),
+    /// Store a file and say that it has another checksum: refused with 422.
+    Mismatched(&'static str, usize),
+    /// Store another file under the id of this one: refused with 409.
+    Taken(&'static str, &'static str),
     /// Begin to store a file and go away.
     Abort(&'static str),
     /// Change its description.
@@ -42,6 +46,8 @@ pub const FILES: &[Step] = &[
     Step::Abort("aborted"),
     Step::CreateAs("named", SMALL),
     Step::CreateAs("named", SMALL),
+    Step::Taken("intruder", "named"),
+    Step::Mismatched("mismatched", LARGE),
     Step::Patch("named", "two"),
     Step::Delete("first"),
     Step::Create("last", 0),
@@ -68,27 +74,63 @@ pub const SOME: &[Step] = &[
     Step::Create("four", LARGE),
 ];
 
-/// Does all of it, until an answer fails to come. Returns whether the end was reached.
+/// Does all of it, until an answer fails to come. Answers whether the end was reached.
+///
+/// # Errors
+/// When an answer is another than the script expects: nothing has failed yet, so nothing may be refused.
 pub async fn perform(steps: &[Step], api: &Api, ledger: &Ledger) -> Result<bool> {
     for step in steps {
-        if !perform_one(*step, api, ledger).await? {
+        match perform_one(*step, api, ledger).await? {
+            None => {}
+            Some(Outcome::Unknown) => return Ok(false),
+            Some(outcome) if is_expected(*step, &outcome) => {}
+            Some(outcome) => bail!("{step:?} ends with {outcome:?}, which the script does not expect"),
+        }
+    }
+    Ok(true)
+}
+
+/// The same on an element that something fails: refusals are no reason to stop.
+pub async fn attempt(steps: &[Step], api: &Api, ledger: &Ledger) -> Result<bool> {
+    for step in steps {
+        if perform_one(*step, api, ledger).await? == Some(Outcome::Unknown) {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
-async fn perform_one(step: Step, api: &Api, ledger: &Ledger) -> Result<bool> {
+const fn is_expected(step: Step, outcome: &Outcome) -> bool {
+    match step {
+        Step::Mismatched(..) => matches!(outcome, Outcome::Refused(422)),
+        Step::Taken(..) => matches!(outcome, Outcome::Refused(409)),
+        _ => matches!(outcome, Outcome::Done(_)),
+    }
+}
+
+/// How the step ended; nothing, when it was left out or there is no answer to wait for.
+async fn perform_one(step: Step, api: &Api, ledger: &Ledger) -> Result<Option<Outcome>> {
     let Some(intent) = intent(step, ledger) else {
-        return Ok(true);
+        return Ok(None);
     };
-    ledger.note(Mark::Begun(intent));
+    ledger.note(Mark::Begun(intent.clone()));
     let reply = match step {
-        Step::Create(name, size) => api.create(name, content(name, size), None).await,
-        Step::CreateAs(name, size) => api.create(name, content(name, size), Some(id_of(name))).await,
+        Step::Create(name, size) => api.create(name, content(name, size), &[]).await,
+        Step::CreateAs(name, size) => {
+            let id = id_of(name).to_string();
+            api.create(name, content(name, size), &[("file_id", &id)]).await
+        }
+        Step::Mismatched(name, size) => {
+            let other = checksum(b"another");
+            api.create(name, content(name, size), &[("checksum", &other)]).await
+        }
+        Step::Taken(name, other) => {
+            let id = id_of(other).to_string();
+            api.create(name, content(name, SMALL), &[("file_id", &id)]).await
+        }
         Step::Abort(name) => {
             api.abort(name, &content(name, LARGE)).await?;
-            return Ok(true);
+            return Ok(None);
         }
         Step::Patch(name, description) => match known(name, ledger) {
             Some(file) => api.patch(file.file_id, description, None).await,
@@ -107,9 +149,8 @@ async fn perform_one(step: Step, api: &Api, ledger: &Ledger) -> Result<bool> {
         Reply::Answer { status, .. } => Outcome::Refused(*status),
         Reply::Broken => Outcome::Unknown,
     };
-    let goes_on = outcome != Outcome::Unknown;
-    ledger.note(Mark::Ended(outcome));
-    Ok(goes_on)
+    ledger.note(Mark::Ended(intent, outcome.clone()));
+    Ok(Some(outcome))
 }
 
 /// What a step asks for; nothing, when it is about a file that could not be stored before.
@@ -119,7 +160,11 @@ fn intent(step: Step, ledger: &Ledger) -> Option<Intent> {
             name: name.to_owned(),
             checksum: checksum(&content(name, size)),
         },
-        Step::Abort(name) => Intent::Abort { name: name.to_owned() },
+        Step::Taken(name, other) => {
+            known(other, ledger)?;
+            Intent::Never { name: name.to_owned() }
+        }
+        Step::Mismatched(name, _) | Step::Abort(name) => Intent::Never { name: name.to_owned() },
         Step::Patch(name, description) => Intent::Patch {
             name: known(name, ledger)?.original_filename,
             description: description.to_owned(),
@@ -134,7 +179,11 @@ fn intent(step: Step, ledger: &Ledger) -> Option<Intent> {
 /// What the element last said of a file.
 fn known(name: &str, ledger: &Ledger) -> Option<Box<FileMetadata>> {
     ledger.marks().into_iter().rev().find_map(|mark| match mark {
-        Mark::Ended(Outcome::Done(Some(file))) if file.original_filename == name => Some(file),
+        Mark::Ended(_, Outcome::Done(Some(file))) if file.original_filename == name => Some(file),
+        Mark::Found { files, .. } => {
+            let found = files.into_iter().find(|file| file.original_filename == name);
+            found.map(Box::new)
+        }
         _ => None,
     })
 }

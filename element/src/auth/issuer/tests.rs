@@ -147,19 +147,42 @@ async fn nothing_is_let_in_before_the_first_set() {
 }
 
 #[tokio::test]
-async fn empty_set_takes_every_key_back() {
+async fn set_without_a_key_of_use_leaves_the_last_good_one_since_a_slip_must_not_lock_everybody_out() {
     let server = MockServer::start().await;
     publishes(&server, &[OURS.jwk("a")]).await;
     let issuer = issuer(&server, ALWAYS);
     let authenticator = authenticator(&issuer);
     assert!(identify(&authenticator, &OURS.sign_as("a", &good())).await.is_ok());
-    publishes(&server, &[]).await;
-    issuer.refresh().await;
-    assert_eq!(
-        identify(&authenticator, &OURS.sign_as("a", &good())).await.err(),
-        Some(AuthError::Invalid)
-    );
-    assert!(authenticator.trouble().unwrap().contains("no key of use"));
+    for keys in [vec![], vec![json!({ "kty": "EC", "kid": "a" })]] {
+        publishes(&server, &keys).await;
+        issuer.refresh().await;
+        assert!(issuer.known().failing);
+        assert!(identify(&authenticator, &OURS.sign_as("a", &good())).await.is_ok());
+        assert_eq!(
+            identify(&authenticator, &OURS.sign_as("b", &good())).await.err(),
+            Some(AuthError::NoKeys)
+        );
+        assert_eq!(authenticator.trouble(), None);
+    }
+}
+
+#[tokio::test]
+async fn same_set_again_is_no_new_generation_so_verified_tokens_stay_verified() {
+    let server = MockServer::start().await;
+    let issuer = issuer(&server, ALWAYS);
+    let mut generations = Vec::new();
+    for keys in [
+        vec![OURS.jwk("a"), THEIRS.jwk("b")],
+        vec![THEIRS.jwk("b"), OURS.jwk("a")],
+        vec![OURS.jwk("a")],
+        vec![OURS.jwk("a")],
+        vec![THEIRS.jwk("a")],
+    ] {
+        publishes(&server, &keys).await;
+        issuer.refresh().await;
+        generations.push(issuer.known().generation);
+    }
+    assert_eq!(generations, [1, 1, 2, 2, 3]);
 }
 
 #[tokio::test]
@@ -209,14 +232,18 @@ async fn issuer_is_followed_without_any_token() {
     let issuer = Issuer::paced(url, None, pace).unwrap();
     let follower = issuer.clone();
     let following = tokio::spawn(async move { follower.follow().await });
-    let reached = async |generation: u64| {
-        while issuer.known().generation < generation {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    reached(3).await;
+    let pause = async || tokio::time::sleep(Duration::from_millis(5)).await;
+    while asked(&server).await < 3 {
+        pause().await;
+    }
     publishes(&server, &[THEIRS.jwk("b")]).await;
-    reached(issuer.known().generation + 2).await;
-    assert_eq!(issuer.known().set.as_ref().unwrap().candidates(Some("b")).count(), 1);
+    let knows = |id| {
+        let set = issuer.known().set.clone();
+        set.is_some_and(|set| set.candidates(Some(id)).next().is_some())
+    };
+    while !knows("b") {
+        pause().await;
+    }
+    assert!(!knows("a"));
     following.abort();
 }

@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use element_api::FileMetadata;
+use element_api::{FileMetadata, Mode, ModeState};
+use jiff::Timestamp;
 
 use super::{Element, on_disk, settings};
 use crate::files::Files;
@@ -283,4 +284,38 @@ async fn settled_entry_is_not_looked_at_again() {
     let element = element.restarted().await;
     assert_eq!(element.read(stored.file_id).await.unwrap(), b"content");
     element.end().await;
+}
+
+#[tokio::test]
+async fn mode_change_that_was_cut_short_is_told_by_the_note_that_keeps_the_mode() {
+    for element in Element::both().await {
+        let index = element.files.index();
+        let dead = Wal::new(index.clone(), "dead".to_owned());
+        for (kept, target, status) in [
+            (None, Mode::Ro, Status::RolledBack),
+            (Some(Mode::Rw), Mode::Ro, Status::RolledBack),
+            (Some(Mode::Ro), Mode::Ro, Status::Committed),
+        ] {
+            if let Some(mode) = kept {
+                let state = ModeState {
+                    mode,
+                    since: Timestamp::now(),
+                    generation: 0,
+                    history: Vec::new(),
+                };
+                element.files.keep_mode(&state).await.unwrap();
+            }
+            let record = dead.mode_record(target);
+            dead.put(&record).await.unwrap();
+            assert_eq!(element.files.inner.recover_left_over().await.unwrap(), 1);
+            let logged = index.logged_since(record.started_at).await.unwrap();
+            let settled = logged
+                .iter()
+                .find(|entry| entry.transaction_id == record.transaction_id);
+            assert_eq!(settled.unwrap().status, status, "{kept:?}");
+            let mode = element.files.kept_mode().await.unwrap().map(|state| state.mode);
+            assert_eq!(mode, kept, "recovery changes no mode");
+        }
+        element.end().await;
+    }
 }

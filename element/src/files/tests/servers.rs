@@ -1,7 +1,7 @@
 //! Several servers over one store: recovery from every state the protocol can leave in a bucket, and operations that were taken over.
 
 use bytes::Bytes;
-use element_api::ErrorCode;
+use element_api::{ErrorCode, FileMetadata};
 use futures::TryStreamExt as _;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::multipart::MultipartStore as _;
@@ -10,7 +10,8 @@ use object_store::{ObjectStore as _, ObjectStoreExt as _};
 use secrecy::ExposeSecret as _;
 use uuid::Uuid;
 
-use super::{Settings, author, details};
+use super::{Details, Settings, author, details};
+use crate::files::unsettled::Bytes as Room;
 use crate::files::{Files, Stored};
 use crate::index::tests::{TestDatabase, file, put};
 use crate::store::conformance::servers::versitygw_config;
@@ -257,4 +258,43 @@ async fn upload_another_server_took_over_is_not_acknowledged() {
         other.shutdown().await;
         database.drop().await;
     }
+}
+
+#[tokio::test]
+async fn file_whose_row_is_still_to_come_is_found_by_every_server() {
+    let (database, config) = (TestDatabase::postgres().await, versitygw_config());
+    let open = async || {
+        Files::open(settings(StoreConfig::S3(config.clone())), database.migrated().await)
+            .await
+            .unwrap()
+    };
+    let (one, other) = (open().await, open().await);
+    // What is left when the database takes an entry and then not its end: the file stands and was acknowledged.
+    let file = FileMetadata {
+        checksum: "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73".to_owned(),
+        ..file(1)
+    };
+    let record = one
+        .inner
+        .begin(OperationType::FileCreate, file.file_id, &file.storage_path);
+    let record = record.await.unwrap();
+    let raw = Raw::new(&config);
+    raw.put(&file.storage_path, b"content").await;
+    let attributes = crate::attr::encode(&file).unwrap();
+    raw.put(&format!("{}.attr.json", file.storage_path), &attributes).await;
+    one.inner.unsettled.keep(record, Room::AsCounted);
+    assert_eq!(other.metadata(file.file_id).await.unwrap(), file);
+    let again = Details {
+        file_id: Some(file.file_id),
+        ..details("a.txt")
+    };
+    let mut upload = other.begin(author(), &again, None).await.unwrap();
+    upload.write(Bytes::from_static(b"other content")).await.unwrap();
+    let refused = upload.finish(again).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::FileIdDuplicate);
+    one.inner.retry_unsettled().await;
+    assert_eq!(other.index().get(file.file_id).await.unwrap(), Some(file));
+    one.shutdown().await;
+    other.shutdown().await;
+    database.drop().await;
 }

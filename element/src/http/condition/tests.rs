@@ -121,6 +121,44 @@ fn unreadable_date_is_no_condition() {
 }
 
 proptest! {
+    /// A date that was sent is a condition that holds until the file changes, and no longer.
+    #[test]
+    fn date_that_was_sent_tells_this_state_from_others(second in 0_u64..=253_402_300_799, later in 1_u64..1_000_000_000) {
+        let file = |second: u64| Validators {
+            modified: super::time(i64::try_from(second).unwrap()),
+            ..file()
+        };
+        let date = httpdate::fmt_http_date(file(second).modified);
+        let (since, unmodified) = (
+            headers(&[(header::IF_MODIFIED_SINCE, &date)]),
+            headers(&[(header::IF_UNMODIFIED_SINCE, &date)]),
+        );
+        prop_assert_eq!(weigh_read(&since, &file(second)), Verdict::NotModified);
+        prop_assert_eq!(weigh_read(&unmodified, &file(second)), Verdict::Proceed);
+        prop_assert!(weigh_change(&unmodified, &file(second)));
+        prop_assert!(range_applies(&headers(&[(header::IF_RANGE, &date)]), &file(second)));
+        let changed = file(second.saturating_add(later).min(253_402_300_799));
+        if changed.modified > file(second).modified {
+            prop_assert_eq!(weigh_read(&since, &changed), Verdict::Proceed);
+            prop_assert_eq!(weigh_read(&unmodified, &changed), Verdict::Failed);
+            prop_assert!(!weigh_change(&unmodified, &changed));
+            prop_assert!(!range_applies(&headers(&[(header::IF_RANGE, &date)]), &changed));
+        }
+    }
+
+    /// What is no date is no condition, save for If-Range, which then does not hold.
+    #[test]
+    fn any_text_is_a_date_or_no_condition(text in "[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} [A-Z]{3}|[ -~]{0,40}", seconds in any::<i64>()) {
+        prop_assert!(super::time(seconds) >= SystemTime::UNIX_EPOCH);
+        if httpdate::parse_http_date(&text).is_err() {
+            for name in [header::IF_UNMODIFIED_SINCE, header::IF_MODIFIED_SINCE] {
+                prop_assert_eq!(weigh_read(&headers(&[(name, &text)]), &file()), Verdict::Proceed);
+            }
+            let names_it = text.trim() == file().etag;
+            prop_assert_eq!(range_applies(&headers(&[(header::IF_RANGE, &text)]), &file()), names_it);
+        }
+    }
+
     #[test]
     fn tags_that_are_written_are_read(tags in vec("[!#-~]{0,20}", 0..8), weak in any::<bool>(), gap in "[ ,\t]{0,3}") {
         let written: Vec<String> = tags

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::{TestDatabase, file, put};
+use crate::index::sql::Statement;
 use crate::index::{FileChange, IndexError, Sharing};
 use crate::wal::{OperationType, Status, Wal};
 
@@ -24,6 +25,88 @@ async fn name_is_held_by_one_server_until_it_is_released_or_the_server_is_gone()
         index.leave("two").await.unwrap();
         assert!(index.lease("gc", "one").await.unwrap().is_some());
         drop((held, other));
+        index.close().await;
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn name_that_could_not_be_released_is_had_again_here_and_elsewhere_once_it_is() {
+    for database in TestDatabase::both().await {
+        let index = database.migrated().await;
+        for server in ["one", "two"] {
+            index.keep_alive(server, Sharing::WithOthers).await.unwrap();
+        }
+        let rename = async |from: &str, to: &str| {
+            let text = format!("ALTER TABLE storage_elem_01_{from} RENAME TO storage_elem_01_{to}");
+            index
+                .backend
+                .transact(&[Statement::new(text, Vec::new())])
+                .await
+                .unwrap();
+        };
+        for name in ["gc", "scrub"] {
+            let held = index.lease(name, "one").await.unwrap().unwrap();
+            rename("lease", "away").await;
+            held.release().await;
+            assert!(index.lease(name, "one").await.is_err());
+            rename("away", "lease").await;
+            assert!(
+                index.lease(name, "two").await.unwrap().is_none(),
+                "the database knows no better"
+            );
+        }
+        let again = index.lease("gc", "one").await.unwrap().unwrap();
+        index.release_left_over().await;
+        assert!(index.lease("gc", "two").await.unwrap().is_none(), "it is in use again");
+        assert!(index.lease("scrub", "two").await.unwrap().is_some());
+        drop(again);
+        index.close().await;
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn rebuild_of_a_server_that_lost_its_lease_changes_nothing_any_more() {
+    for database in TestDatabase::both().await {
+        let index = database.migrated().await;
+        put(&index, &file(1)).await;
+        for server in ["slow", "taker"] {
+            index.keep_alive(server, Sharing::WithOthers).await.unwrap();
+        }
+        let slow = index.lease("rebuild", "slow").await.unwrap().unwrap();
+        index.shadow_create(&slow).await.unwrap();
+        index.let_expire("slow").await;
+        let taker = index.lease("rebuild", "taker").await.unwrap().unwrap();
+        index.shadow_create(&taker).await.unwrap();
+        index.shadow_fill(&taker, &[file(2)], &[]).await.unwrap();
+        for ended in [
+            index.shadow_create(&slow).await,
+            index.shadow_fill(&slow, &[file(3)], &[]).await,
+            index.shadow_swap(&slow).await,
+        ] {
+            assert!(matches!(ended, Err(IndexError::Fenced)), "{ended:?}");
+        }
+        assert_eq!(index.get(file(1).file_id).await.unwrap(), Some(file(1)));
+        index.shadow_swap(&taker).await.unwrap();
+        assert_eq!(index.get(file(2).file_id).await.unwrap(), Some(file(2)));
+        assert_eq!(index.stats().await.unwrap().files, 1);
+        index.close().await;
+        database.drop().await;
+    }
+}
+
+#[tokio::test]
+async fn entry_that_was_settled_is_not_opened_again_by_what_comes_late() {
+    for database in TestDatabase::both().await {
+        let index = database.migrated().await;
+        let wal = Wal::new(index.clone(), "one".into());
+        let record = wal.record(OperationType::FileCreate, Uuid::new_v4(), "2026/01/01/00/a");
+        wal.settle(&record, Status::RolledBack, FileChange::Keep, None)
+            .await
+            .unwrap();
+        assert!(matches!(wal.put(&record).await, Err(IndexError::Fenced)));
+        assert_eq!(index.pending().await.unwrap(), []);
         index.close().await;
         database.drop().await;
     }

@@ -2,9 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+use proptest::sample::select;
+
 use super::{TestDatabase, file, put};
 use crate::index::Index;
 use crate::index::search::{Cursor, Search, Sort};
+use crate::index::sql::{Dialect, Parameter, Sql};
 
 /// A search for everything, in the order of the files' numbers.
 pub(super) fn all() -> Search {
@@ -171,12 +176,13 @@ async fn pages_cover_everything_once_in_every_order() {
 async fn total_is_exact_up_to_ten_thousand_matches() {
     for database in TestDatabase::both().await {
         let index = database.migrated().await;
-        index.shadow_create().await.unwrap();
+        let lease = index.lease("rebuild", "test").await.unwrap().unwrap();
+        index.shadow_create(&lease).await.unwrap();
         let files: Vec<_> = (1..=10_001).map(file).collect();
         for batch in files.chunks(2_000) {
-            index.shadow_fill(batch, &[]).await.unwrap();
+            index.shadow_fill(&lease, batch, &[]).await.unwrap();
         }
-        index.shadow_swap().await.unwrap();
+        index.shadow_swap(&lease).await.unwrap();
         let mut search = Search {
             limit: 1,
             ..Search::default()
@@ -231,5 +237,79 @@ fn cursor_of_another_order_or_of_no_order_is_refused() {
     assert!(other.check_cursor().is_err());
     for text in ["", "x", "e30", "bm9uc2Vuc2U"] {
         assert!(text.parse::<Cursor>().is_err(), "{text}");
+    }
+}
+
+const SORTS: [Sort; 3] = [Sort::CreatedAt, Sort::FileSize, Sort::OriginalFilename];
+
+/// A text of two databases' full text searches, taken apart: nothing in it but quoted words and our own operators.
+fn quoted_words<'a>(text: &'a str, joint: &str, close: &str) -> Option<Vec<&'a str>> {
+    let open = close.get(..1)?;
+    let word = |part: &'a str| part.strip_prefix(open)?.strip_suffix(close);
+    text.split(joint).map(word).collect()
+}
+
+proptest! {
+    #[test]
+    fn cursor_is_read_back_in_its_own_order_only(
+        sort in select(SORTS.to_vec()),
+        descending in any::<bool>(),
+        name in "[^\\x00]{0,20}",
+        size in 0..=i64::MAX as u64,
+        microsecond in 0_i64..=253_402_300_799_999_999,
+    ) {
+        let mut last = file(3);
+        (last.original_filename, last.file_size) = (name, size);
+        last.created_at = Timestamp::from_microsecond(microsecond).unwrap();
+        let mut search = Search { sort, descending, ..all() };
+        let cursor = search.cursor_after(&last);
+        let text = cursor.to_string();
+        prop_assert!(text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')), "{text}");
+        prop_assert_eq!(text.parse::<Cursor>(), Ok(cursor.clone()));
+        search.cursor = Some(cursor);
+        prop_assert!(search.check_cursor().is_ok());
+        search.descending = !descending;
+        prop_assert!(search.check_cursor().is_err());
+    }
+
+    /// Whatever passes for a cursor makes a statement, and is written as it was read.
+    #[test]
+    fn any_text_is_a_cursor_or_refused(
+        text in "[A-Za-z0-9_-]{0,60}|\\PC{0,20}",
+        sort in "created_at|file_size|original_filename|x",
+        key in "7|-7|1e3|null|\"[0-9TZ:.-]{0,30}\"|\"2026-01-31T12:00:00.000000Z\"|\"\\PC{0,8}\"|\"\\\\u0000\"",
+        id in "00000000-0000-0000-0000-00000000000[0-9]|x",
+    ) {
+        use base64::Engine as _;
+        let made_up = format!("{{\"sort\":\"{sort}\",\"descending\":true,\"key\":{key},\"id\":\"{id}\"}}");
+        let made_up = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(made_up);
+        for text in [text, made_up] {
+            let Ok(cursor) = text.parse::<Cursor>() else { continue };
+            prop_assert_eq!(cursor.to_string().parse::<Cursor>(), Ok(cursor.clone()));
+            let search = Search { cursor: Some(cursor), ..all() };
+            for dialect in [Dialect::Postgres, Dialect::Sqlite] {
+                let (page, _) = search.statements(&Sql::new(dialect, &"p_".parse().unwrap()));
+                let holds_nul = |parameter: &Parameter| matches!(parameter, Parameter::Text(text) if text.contains('\0'));
+                prop_assert!(!page.parameters.iter().any(holds_nul));
+            }
+        }
+    }
+
+    /// No letter of a client's words may be taken for an operator of a search.
+    #[test]
+    fn words_are_searched_for_as_words_whatever_they_are(q in "[a-zA-Z0-9'\"*:&|!() \\\\<>-]{0,40}|\\PC{0,40}|(?s).{0,40}") {
+        let search = Search { q: Some(q.clone()), ..all() };
+        for (dialect, joint, close) in [(Dialect::Postgres, " & ", "':*"), (Dialect::Sqlite, " AND ", "\"*")] {
+            let (_, count) = search.statements(&Sql::new(dialect, &"p_".parse().unwrap()));
+            let Some(Parameter::Text(text)) = count.parameters.first() else {
+                prop_assert!(!q.to_lowercase().contains(char::is_alphanumeric), "{q:?} has words");
+                continue;
+            };
+            let words = quoted_words(text, joint, close);
+            prop_assert!(words.is_some(), "{text}");
+            for word in words.unwrap_or_default() {
+                prop_assert!(!word.is_empty() && word.chars().all(char::is_alphanumeric), "{word:?} in {text}");
+            }
+        }
     }
 }

@@ -10,12 +10,11 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::scan::LocalScan;
-use super::{Inner, read};
+use super::{Inner, OWN, read, read_attributes};
 use crate::durable;
 use crate::store::name::storage_folder;
 use crate::store::{Look, Scan};
 
-const OWN: &str = ".artstore";
 const QUARANTINE: &str = ".artstore/quarantine";
 
 /// How deep the folders of files lie: year, month, day, hour.
@@ -27,7 +26,7 @@ impl Inner {
         read(move || {
             Ok(Look {
                 content: there(fs::metadata(&places.content))?.map(|content| content.len()),
-                attributes: there(fs::read(&places.attributes))?,
+                attributes: there(read_attributes(&places.attributes))?,
             })
         })
         .await
@@ -85,9 +84,21 @@ impl Inner {
         read(move || there(fs::read(path))).await
     }
 
-    pub(super) async fn keep_note(&self, name: &'static str, bytes: Vec<u8>) -> io::Result<()> {
-        let path = self.root.join(OWN).join(name);
-        self.threads.run(move || durable::replace(&path, &bytes)).await
+    pub(super) async fn keep_note(self: &Arc<Self>, name: &'static str, bytes: Vec<u8>) -> io::Result<()> {
+        let (inner, path) = (Arc::clone(self), self.root.join(OWN).join(name));
+        self.threads
+            .run(move || {
+                // Among the uploads', where what a crash leaves is removed.
+                let temporary = inner.temporary(Uuid::now_v7());
+                durable::write_new(&temporary, &bytes)?;
+                if let Err(shut) = inner.fence.check() {
+                    durable::remove(&temporary)?;
+                    return Err(shut);
+                }
+                durable::rename(&temporary, &path)?;
+                durable::sync_parent(&path)
+            })
+            .await
     }
 
     /// Goes down to the hours, which lie [`DEPTH`] deep, and removes what is empty on the way back.

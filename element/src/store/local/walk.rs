@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::sync::mpsc;
 
+use super::read_attributes;
 use crate::attr;
 use crate::store::name::{id_in_name, is_named_by};
 use crate::store::{Found, reason_of};
@@ -95,7 +96,7 @@ fn look(root: &Path, path: &Path) -> Option<Found> {
     if !fs::exists(root.join(storage_path)).unwrap_or(false) {
         return broken("its content is missing".into());
     }
-    match fs::read(path).map(|bytes| attr::decode(&bytes, storage_path)) {
+    match read_attributes(path).map(|bytes| attr::decode(&bytes, storage_path)) {
         Ok(Ok(metadata)) => Some(Found::File(Box::new(metadata))),
         Ok(Err(error)) => broken(reason_of(&error)),
         Err(error) => broken(error.to_string()),
@@ -107,13 +108,11 @@ pub(super) fn locate(root: &Path, folder: Option<&str>, id: &str) -> io::Result<
     let mut folders = year_folders(root)?;
     folders.extend(folder.map(|folder| root.join(folder)).filter(|folder| folder.is_dir()));
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                folders.push(entry.path());
+        for (path, is_folder) in entries(&folder)? {
+            if is_folder {
+                folders.push(path);
                 continue;
             }
-            let path = entry.path();
             let relative = path.strip_prefix(root).ok().and_then(Path::to_str);
             let relative = relative.and_then(|path| path.strip_suffix(attr::SUFFIX));
             if let Some(relative) = relative
@@ -128,7 +127,7 @@ pub(super) fn locate(root: &Path, folder: Option<&str>, id: &str) -> io::Result<
 
 /// Whether the attr file at `path` is about this id: the only way to know for a name that is not ours.
 fn says(path: &Path, storage_path: &str, id: &str) -> bool {
-    fs::read(path)
+    read_attributes(path)
         .ok()
         .and_then(|bytes| attr::decode(&bytes, storage_path).ok())
         .is_some_and(|metadata| metadata.file_id.to_string() == id)

@@ -39,11 +39,21 @@ pub(in crate::store) const COMMIT_TIME: Duration = Duration::from_secs(5);
 /// Kept connections the server would soon close are not used.
 const IDLE_CONNECTION: Duration = Duration::from_secs(15);
 
+/// The largest object a server copies in one request: 5 GiB, as the description of CopyObject says.
+const MAX_COPY: u64 = 5 << 30;
+
+/// The most parts an upload may have.
+pub(super) const MAX_PARTS: u64 = 10_000;
+
+/// What is held in memory of an object that is copied part by part, unless it has so many parts that they must be larger.
+const COPIED_PART: u64 = 16 << 20;
+
 /// One bucket.
 pub(super) struct Bucket {
     name: String,
     quick: AmazonS3,
     patient: AmazonS3,
+    max_copy: u64,
     /// For what the library has no words for.
     http: reqwest::Client,
 }
@@ -55,6 +65,7 @@ impl Bucket {
             name: config.bucket.clone(),
             quick: connect(config, http.clone())?,
             patient: connect(config, client(config, LONG_SILENCE)?)?,
+            max_copy: MAX_COPY,
             http,
         })
     }
@@ -120,6 +131,14 @@ impl Bucket {
         }
     }
 
+    /// Removes an object within [`COMMIT_TIME`].
+    pub(super) async fn delete_soon(&self, key: &Path) -> io::Result<()> {
+        match timeout(COMMIT_TIME, self.delete(key)).await {
+            Ok(done) => done,
+            Err(_) => Err(StoreAway::because("the object store did not remove an object in time")),
+        }
+    }
+
     /// Removes an object; one that is gone is no error.
     pub(super) async fn delete(&self, key: &Path) -> io::Result<()> {
         match self.quick.delete(key).await.map_err(failed) {
@@ -128,8 +147,35 @@ impl Bucket {
         }
     }
 
+    /// Copies an object of any size: by the server, or where it is too large for that part by part through this process.
     pub(super) async fn copy(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.patient.copy(from, to).await.map_err(refused)
+        let size = self.size(from).await?.ok_or(io::ErrorKind::NotFound)?;
+        if size <= self.max_copy {
+            return self.patient.copy(from, to).await.map_err(refused);
+        }
+        let id = self.begin_upload(to).await?;
+        let copied = self.copy_by_parts(from, to, &id, size).await;
+        if copied.is_err() {
+            self.abort(to, &id).await?;
+        }
+        copied
+    }
+
+    async fn copy_by_parts(&self, from: &Path, to: &Path, id: &str, size: u64) -> io::Result<()> {
+        let part_size = COPIED_PART.max(size.div_ceil(MAX_PARTS));
+        let mut parts = Vec::new();
+        for start in (0..size).step_by(usize::try_from(part_size).map_err(io::Error::other)?) {
+            let range = start..(start + part_size).min(size);
+            let bytes: PutPayload = self
+                .read(from, range)
+                .await?
+                .try_collect::<Vec<_>>()
+                .await?
+                .into_iter()
+                .collect();
+            parts.push(self.put_part(to, id, parts.len(), bytes).await?);
+        }
+        self.complete(to, id, parts).await
     }
 
     pub(super) async fn begin_upload(&self, key: &Path) -> io::Result<String> {
@@ -242,16 +288,69 @@ fn failed(error: Error) -> io::Error {
 
 /// What a failed request means otherwise: the server is away, slow, or refuses.
 fn refused(error: Error) -> io::Error {
-    if ["507 ", "QuotaExceeded", "StorageFull"]
-        .iter()
-        .any(|word| said(&error, word))
-    {
+    let full = ["QuotaExceeded", "StorageFull"].iter().any(|code| said(&error, code));
+    if full || answer(&error).is_some_and(|answer| answer.starts_with(INSUFFICIENT_STORAGE)) {
         return io::Error::new(io::ErrorKind::StorageFull, error);
     }
     StoreAway::over("the object store does not do what it is asked", error)
 }
 
-/// Whether the server's answer holds a word.
-fn said(error: &Error, word: &str) -> bool {
-    error.source().is_some_and(|source| source.to_string().contains(word))
+/// How the library words a refusal: status, then body. What stands before it in the chain of errors also names the key, which
+/// clients choose.
+const ANSWER: &str = "Server returned ";
+const INSUFFICIENT_STORAGE: &str = "Server returned non-2xx status code: 507";
+
+/// What the server answered, if it did.
+fn answer(error: &Error) -> Option<String> {
+    let mut source = error.source();
+    while let Some(error) = source {
+        let text = error.to_string();
+        if text.starts_with(ANSWER) {
+            return Some(text);
+        }
+        source = error.source();
+    }
+    None
+}
+
+/// Whether the server's answer holds an error code.
+fn said(error: &Error, code: &str) -> bool {
+    answer(error).is_some_and(|answer| answer.contains(&format!("<Code>{code}</Code>")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use futures::TryStreamExt as _;
+    use object_store::path::Path;
+
+    use super::{Bucket, COPIED_PART};
+    use crate::store::conformance::servers::versitygw_config;
+
+    fn key(name: &str) -> Path {
+        Path::parse(format!("copies/{}/{name}", uuid::Uuid::now_v7())).unwrap()
+    }
+
+    #[tokio::test]
+    async fn object_too_large_for_one_request_is_copied_part_by_part() {
+        let bucket = Bucket {
+            max_copy: 1000,
+            ..Bucket::new(&versitygw_config()).unwrap()
+        };
+        let (from, to) = (key("from"), key("to"));
+        for size in [1000, 1001, COPIED_PART, COPIED_PART * 2 + 1] {
+            let bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8 ^ (at >> 16) as u8).collect();
+            bucket.put(&from, bytes.clone().into()).await.unwrap();
+            bucket.copy(&from, &to).await.unwrap();
+            let copied: Vec<_> = bucket.read(&to, 0..size).await.unwrap().try_collect().await.unwrap();
+            assert!(copied.concat() == bytes, "{size}");
+            assert_eq!(bucket.size(&to).await.unwrap(), Some(size));
+        }
+        assert_eq!(bucket.uploads(to.as_ref()).await.unwrap(), []);
+        let missing = bucket.copy(&key("missing"), &to).await.unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        bucket.delete(&from).await.unwrap();
+        bucket.delete(&to).await.unwrap();
+    }
 }

@@ -8,9 +8,9 @@ use futures::future::BoxFuture;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Inner, MAX_ATTRIBUTES, S3Content};
+use super::{Inner, S3Content};
 use crate::attr;
-use crate::store::{ByteStream, Look, Readable as _, Scan, Spooled, hex};
+use crate::store::{ByteStream, Look, MAX_ATTRIBUTES, Readable as _, Scan, Spooled, hex};
 
 const OWN: &str = ".artstore";
 const QUARANTINE: &str = ".artstore/quarantine";
@@ -61,8 +61,9 @@ impl Inner {
                 self.key(&format!("{storage_path}{suffix}"))?,
                 self.key(&format!("{target}{suffix}"))?,
             );
-            if self.bucket.exists(&from).await? {
-                self.bucket.copy(&from, &to).await?;
+            match self.bucket.copy(&from, &to).await {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                copied => copied?,
             }
         }
         self.fence.check()?;
@@ -81,7 +82,9 @@ impl Inner {
     }
 
     pub(super) async fn keep_note(&self, name: &'static str, bytes: Vec<u8>) -> io::Result<()> {
-        self.bucket.put_soon(&self.key(&format!("{OWN}/{name}"))?, bytes).await
+        let key = self.key(&format!("{OWN}/{name}"))?;
+        self.fence.check()?;
+        self.bucket.put_soon(&key, bytes).await
     }
 }
 

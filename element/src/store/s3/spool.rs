@@ -8,6 +8,7 @@
 use std::io;
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
@@ -17,8 +18,10 @@ use object_store::path::Path;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::timeout;
 
 use super::Inner;
+use super::bucket::MAX_PARTS;
 use crate::store::{Spool, Spooled, StoreAway, hex};
 
 /// Memory is taken in blocks of this size.
@@ -27,14 +30,14 @@ const BLOCK: u64 = 256 * 1024;
 /// The least a part may have, other than the last.
 const MIN_PART: u64 = 5 * 1024 * 1024;
 
-/// The most parts an upload may have.
-const MAX_PARTS: u64 = 10_000;
-
 /// Parts of the least size come first, so that only files of more than 5 GB need larger ones.
 const FIRST_PARTS: u64 = 1000;
 
 /// Room for parts, of all uploads together.
 const MEMORY: u64 = 256 * 1024 * 1024;
+
+/// How long an upload waits for room. Others may be slow for ever.
+const ROOM_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Parts of one upload that are sent at once, while another fills.
 const IN_FLIGHT: usize = 2;
@@ -71,10 +74,11 @@ impl Memory {
 
     async fn room_for(&self, bytes: u64) -> io::Result<OwnedSemaphorePermit> {
         let blocks = u32::try_from(bytes / BLOCK).map_err(io::Error::other)?;
-        Arc::clone(&self.blocks)
-            .acquire_many_owned(blocks)
-            .await
-            .map_err(io::Error::other)
+        let room = Arc::clone(&self.blocks).acquire_many_owned(blocks);
+        match timeout(ROOM_PATIENCE, room).await {
+            Ok(room) => room.map_err(io::Error::other),
+            Err(_) => Err(StoreAway::because("too many large uploads are running")),
+        }
     }
 }
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::mpsc;
 
-use super::{Inner, MAX_ATTRIBUTES};
+use super::Inner;
 use crate::attr;
+use crate::store::MAX_ATTRIBUTES;
 use crate::store::{Found, reason_of};
 
 /// Attr files read at once.

@@ -22,6 +22,8 @@ pub(super) fn service(element: &Element) -> Service {
             ports: Some(vec![port]),
             selector: Some(name::selector(&element.name)),
             type_: Some("ClusterIP".to_owned()),
+            // An element whose database is away is not ready, and still serves reads.
+            publish_not_ready_addresses: Some(true),
             ..ServiceSpec::default()
         }),
         status: None,

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::place;
+
 /// One change. Paths are below the folder that is recorded.
 #[derive(Clone, PartialEq)]
 pub enum Change {
@@ -129,6 +131,16 @@ impl Journal {
 }
 
 impl Change {
+    /// Whether a folder with files in it is flushed.
+    pub(super) fn flushes_files_folder(&self) -> bool {
+        matches!(self, Self::Sync { path, .. } if place::is_hour(path))
+    }
+
+    /// Whether content or attributes of a file are flushed.
+    pub(super) fn flushes_part(&self) -> bool {
+        matches!(self, Self::Sync { path, .. } if place::is_part(path))
+    }
+
     fn map(self, shorten: impl Fn(PathBuf) -> PathBuf) -> Self {
         match self {
             Self::Open { path, create, truncate } => Self::Open {

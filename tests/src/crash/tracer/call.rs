@@ -38,6 +38,9 @@ pub enum Kind {
     Send,
 }
 
+/// How the names of the threads begin on which sqlx runs SQLite. The kernel keeps 15 bytes of a name.
+const SQLITE: &str = "sqlx-sqlite";
+
 /// One call.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -49,6 +52,8 @@ pub struct Call {
     pub to: Option<PathBuf>,
     /// Bytes to write, or the new length.
     pub length: u64,
+    /// The name of the thread that flushes.
+    by: String,
     number: i32,
     address: u64,
     offset: Option<u64>,
@@ -79,12 +84,21 @@ impl fmt::Display for Call {
 impl Call {
     /// The call a thread is about to make, if it changes something below `root` or sends. A path that cannot be read is one
     /// the kernel cannot read either.
-    pub(super) fn of(registers: &user_regs_struct, process: &Process, root: &Path) -> Option<Self> {
-        let call = Self::decode(registers, process)?;
+    pub(super) fn of(registers: &user_regs_struct, process: &Process, thread: i32, root: &Path) -> Option<Self> {
+        let mut call = Self::decode(registers, process)?;
         let counts = call.kind == Kind::Send
             || call.path.starts_with(root)
             || call.to.as_ref().is_some_and(|to| to.starts_with(root));
+        if call.kind == Kind::Sync {
+            // A thread whose name is not known is taken for one of the element's own, of which more is asked.
+            call.by = process.thread_name(thread).unwrap_or_default();
+        }
         counts.then_some(call)
+    }
+
+    /// Whether it is a flush by the element itself, and not by the database within it.
+    pub fn is_own_flush(&self) -> bool {
+        self.kind == Kind::Sync && !self.by.starts_with(SQLITE)
     }
 
     fn decode(registers: &user_regs_struct, process: &Process) -> Option<Self> {
@@ -150,7 +164,7 @@ impl Call {
             libc::SYS_writev => written(None, true),
             libc::SYS_pwritev | libc::SYS_pwritev2 => written(Some(fourth), true),
             libc::SYS_sendto | libc::SYS_sendmsg => call(Kind::Send),
-            libc::SYS_fsync | libc::SYS_fdatasync | libc::SYS_sync_file_range => call(Kind::Sync),
+            libc::SYS_fsync | libc::SYS_fdatasync => call(Kind::Sync),
             libc::SYS_ftruncate => Some(Self {
                 length: second,
                 ..call(Kind::Truncate)?
@@ -175,6 +189,7 @@ impl Call {
             path,
             to: None,
             length: 0,
+            by: String::new(),
             number: -1,
             address: 0,
             offset: None,

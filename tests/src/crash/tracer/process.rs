@@ -52,6 +52,12 @@ impl Process {
         Ok(start.join(path))
     }
 
+    /// What a thread is called.
+    pub(super) fn thread_name(&self, thread: i32) -> io::Result<String> {
+        let name = fs::read_to_string(format!("/proc/{}/task/{thread}/comm", self.pid))?;
+        Ok(name.trim_end().to_owned())
+    }
+
     /// What a file number stands for: a path, or a word such as `socket:[7]`.
     pub(super) fn file(&self, number: i32) -> io::Result<PathBuf> {
         fs::read_link(format!("/proc/{}/fd/{number}", self.pid))

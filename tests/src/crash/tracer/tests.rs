@@ -65,11 +65,40 @@ fn short_write_takes_half() {
 fn recorded_changes_say_what_was_written() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Arc::new(Journal::new(folder.path().join("in")));
-    traced(folder.path(), Plan::Record(Arc::clone(&journal)));
+    traced(folder.path(), Plan::Record(Arc::clone(&journal), &[]));
     let write = Change::Write {
         path: "b".into(),
         offset: 0,
         data: b"two\n".to_vec(),
     };
     assert_eq!(journal.take().last(), Some(&write));
+}
+
+#[test]
+fn recorded_process_is_killed_at_the_last_of_the_calls_that_were_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Arc::new(Journal::new(folder.path().join("in")));
+    let is_write: Test = |call| call.kind == Kind::Write;
+    let until: &'static [Test] = Box::leak(Box::new([is_write, is_write]));
+    let control = traced(folder.path(), Plan::Record(Arc::clone(&journal), until));
+    assert!(control.strike().unwrap().call.path.ends_with("b"));
+    assert_eq!(content(folder.path(), "b").as_deref(), Some(""));
+    let kinds: Vec<bool> = journal
+        .take()
+        .iter()
+        .map(|change| matches!(change, Change::Write { .. }))
+        .collect();
+    assert_eq!(kinds, [false, true, false]);
+}
+
+#[test]
+fn end_of_a_process_is_told_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let end = |script: &str| {
+        let launch = Launch::new("/bin/sh".into(), &["-c", script], folder.path().join("log"));
+        let traced = Traced::start(launch, folder.path().join("in"), Plan::Count, true).unwrap();
+        traced.wait().unwrap()
+    };
+    assert_eq!(end("exit 3").code(), Some(3));
+    assert_eq!(end("kill -9 $$").signal(), Some(9));
 }
