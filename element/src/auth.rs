@@ -4,6 +4,8 @@
 
 mod cache;
 mod claims;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod issuer;
 mod jwks;
 mod jwt;

@@ -42,7 +42,7 @@ pub(crate) async fn report(mut redis: Redis, app: App, files: Files, endpoint: S
             () = tokio::time::sleep(redis.interval) => {}
         }
     }
-    if is_served_on(files.others_live().await) {
+    if is_served_on(others_go_on(&files).await) {
         tracing::info!("other servers go on announcing the element");
         return;
     }
@@ -51,10 +51,29 @@ pub(crate) async fn report(mut redis: Redis, app: App, files: Files, endpoint: S
     }
 }
 
-/// Whether another server of the element lives, by what the database says. When it does not say, the element is taken out: those that
-/// live put it back with their next report, while nobody would take out one that nothing serves.
-fn is_served_on(others_live: Result<bool, FileError>) -> bool {
-    others_live.unwrap_or_else(|error| {
+/// Whether another server of the element lives that is not known to stop too.
+async fn others_go_on(files: &Files) -> Result<bool, FileError> {
+    if !files.others_live().await? {
+        return Ok(false);
+    }
+    // Servers that stop at once see each other live, and none would take the element out. So one has a name until it is gone, and
+    // the next one, which finds it taken, leaves for both.
+    match files.lease(FIRST_TO_STOP).await? {
+        Some(held) => {
+            std::mem::forget(held);
+            Ok(true)
+        }
+        None => Ok(false),
+    }
+}
+
+/// What a server holds, as a lease, that stopped while others lived.
+const FIRST_TO_STOP: &str = "discovery/first-to-stop";
+
+/// Whether to leave the element announced. When the database does not answer it is taken out: servers that live put it back with
+/// their next report, while nobody would take out an element that nothing serves.
+fn is_served_on(others_go_on: Result<bool, FileError>) -> bool {
+    others_go_on.unwrap_or_else(|error| {
         tracing::warn!(error = %Chain(&error), "failed to learn whether other servers of the element live");
         false
     })

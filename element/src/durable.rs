@@ -76,7 +76,8 @@ pub fn begin_writeback(file: &File, start: u64, length: u64) {
     let _ = fadvise(file, start, NonZeroU64::new(length), Advice::DontNeed);
 }
 
-fn create(path: &Path, bytes: &[u8]) -> io::Result<File> {
+/// Creates `path` with `bytes`, for somebody else to flush.
+pub fn create(path: &Path, bytes: &[u8]) -> io::Result<File> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
     file.write_all(bytes)?;
     Ok(file)

@@ -10,6 +10,8 @@ mod error;
 mod extract;
 mod files;
 mod form;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod health;
 mod info;
 mod linger;

@@ -13,6 +13,7 @@ mod search;
 mod shadow;
 mod sql;
 mod sqlite;
+mod together;
 mod totals;
 mod writer;
 

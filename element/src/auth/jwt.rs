@@ -108,7 +108,7 @@ impl Verifier {
 }
 
 /// The header of a token that could be good.
-fn header(token: &str) -> Result<Header, AuthError> {
+pub(super) fn header(token: &str) -> Result<Header, AuthError> {
     let header = decode_header(token).map_err(|_| AuthError::Invalid)?;
     let kind = |typ: &String| KINDS.iter().any(|kind| kind.eq_ignore_ascii_case(typ));
     // RFC 7515: an extension the token calls critical must be understood, and none is.

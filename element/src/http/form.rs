@@ -58,7 +58,7 @@ impl Form {
         self.set(&name, text)
     }
 
-    fn set(&mut self, name: &str, text: String) -> Result<(), ApiError> {
+    pub(super) fn set(&mut self, name: &str, text: String) -> Result<(), ApiError> {
         let details = &mut self.details;
         match name {
             "description" => details.description = filled(text),

@@ -126,7 +126,7 @@ pub(super) async fn search(
 }
 
 /// Reads the query. A parameter nobody knows is an error: leaving it out would answer another question.
-fn read(query: &str) -> Result<Search, ApiError> {
+pub(super) fn read(query: &str) -> Result<Search, ApiError> {
     let mut search = Search {
         descending: true,
         limit: DEFAULT_LIMIT,

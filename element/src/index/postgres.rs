@@ -15,6 +15,7 @@ pub use self::create::create_database;
 use self::pulse::Pulse;
 use super::migrate::{MigrationStatus, Step};
 use super::sql::{Parameter, Statement};
+use super::together::INCOMPLETE;
 use super::{Backend, IndexError};
 use crate::config::DatabaseConfig;
 
@@ -28,9 +29,14 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// The one writer, and a migration or rebuild beside it.
 const WRITE_CONNECTIONS: u32 = 2;
 
-/// A server may be set up to answer a commit before it is on disk; more than that, such as a standby's word, stays as it is.
-const DURABLE_COMMITS: &str =
-    "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
+/// For every connection. A server may be set up to answer a commit before it is on disk; more than that, such as a standby's word,
+/// stays as it is. Compiling a plan takes longer than any statement of ours.
+const READ_SETTINGS: &str = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'; SET jit = off";
+
+/// For those that write, too. A statement's plan is kept, and one made while a table is empty would read all of it for ever after;
+/// every change of ours goes by an index.
+const WRITE_SETTINGS: &str = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'; SET jit = off; \
+     SET enable_seqscan = off";
 
 /// Writes have connections of their own, so that slow searches cannot hold them up.
 pub(super) struct Postgres {
@@ -44,8 +50,8 @@ impl Postgres {
         let (options, pool_size) = connect_options(config)?;
         let reads = pool_size.saturating_sub(WRITE_CONNECTIONS).max(1);
         Ok(Self {
-            reads: pool(reads, options.clone()),
-            writes: pool(WRITE_CONNECTIONS, options.clone()),
+            reads: pool(reads, options.clone(), READ_SETTINGS),
+            writes: pool(WRITE_CONNECTIONS, options.clone(), WRITE_SETTINGS),
             pulse: Pulse::new(options),
         })
     }
@@ -81,12 +87,14 @@ fn connect_options(config: &DatabaseConfig) -> Result<(PgConnectOptions, u32), s
     Ok((options, *pool_size))
 }
 
-fn pool(connections: u32, options: PgConnectOptions) -> PgPool {
+fn pool(connections: u32, options: PgConnectOptions, settings: &'static str) -> PgPool {
     PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(SILENCE)
         .test_before_acquire(false)
-        .after_connect(|connection, _| Box::pin(async move { connection.execute(DURABLE_COMMITS).await.map(drop) }))
+        .after_connect(move |connection, _| {
+            Box::pin(async move { connection.execute(sqlx::raw_sql(settings)).await.map(drop) })
+        })
         .before_acquire(|connection, meta| {
             Box::pin(async move {
                 if meta.idle_for > IDLE_BEFORE_PING {
@@ -122,7 +130,12 @@ async fn transact(connection: &mut PgConnection, statements: &[Statement]) -> Re
     if let [statement] = statements
         && statement.changes_all_or_nothing()
     {
-        return run(connection, statement).await;
+        return run(connection, statement)
+            .await
+            .map_err(|error| match error.as_database_error() {
+                Some(refused) if refused.code().as_deref() == Some(INCOMPLETE) => sqlx::Error::RowNotFound,
+                _ => error,
+            });
     }
     let mut transaction = connection.begin().await?;
     for statement in statements {

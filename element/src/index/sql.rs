@@ -4,7 +4,6 @@
 //! client ever becomes part of a text.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use element_api::FileMetadata;
@@ -122,16 +121,19 @@ impl Dialect {
         }
     }
 
-    /// A relation with `columns`, one row for each object of the JSON array `$1`.
-    fn records(self, table: &str, columns: &[(&str, Kind)]) -> String {
+    /// A relation with `columns`, one row for each object of the JSON array in parameter `position`.
+    pub(super) fn records(self, table: &str, columns: &[(&str, Kind)], position: usize) -> String {
         match self {
-            Self::Postgres => format!("json_populate_recordset(NULL::{table}, $1::json)"),
+            Self::Postgres => format!("json_populate_recordset(NULL::{table}, ${position}::json)"),
             Self::Sqlite => {
                 let list = columns.iter().map(|(name, kind)| match kind {
                     Kind::Plain => format!("value->>'$.{name}' AS {name}"),
                     Kind::Json => format!("value->'$.{name}' AS {name}"),
                 });
-                format!("(SELECT {} FROM json_each($1))", list.collect::<Vec<_>>().join(", "))
+                format!(
+                    "(SELECT {} FROM json_each(${position}))",
+                    list.collect::<Vec<_>>().join(", ")
+                )
             }
         }
     }
@@ -278,22 +280,16 @@ impl Sql {
     }
 
     pub(super) fn put_files_into(&self, table: &str, files: &[FileMetadata]) -> Result<Statement, IndexError> {
-        let columns: Vec<_> = FILE_COLUMNS.into_iter().chain(SEARCH_COLUMNS).collect();
-        let list = names(&columns);
-        let records = self.dialect.records(table, &columns);
-        let mut updates = String::new();
-        for (name, _) in columns.iter().skip(1) {
-            let comma = if updates.is_empty() { "" } else { ", " };
-            let _ = write!(updates, "{comma}{name} = excluded.{name}");
-        }
-        let rows = files.iter().map(file_row).collect::<Result<Vec<_>, _>>()?;
         Ok(Statement::new(
-            format!(
-                "INSERT INTO {table} ({list}) SELECT {list} FROM {records} AS given WHERE true \
-                 ON CONFLICT (file_id) DO UPDATE SET {updates}"
-            ),
-            vec![Parameter::Text(Value::Array(rows).to_string())],
+            self.file_insert(table, 1),
+            vec![Parameter::Text(Self::file_rows(files)?)],
         ))
+    }
+
+    /// Files as JSON, for [`Sql::file_insert`].
+    pub(super) fn file_rows(files: &[FileMetadata]) -> Result<String, IndexError> {
+        let rows = files.iter().map(file_row).collect::<Result<Vec<_>, _>>()?;
+        Ok(Value::Array(rows).to_string())
     }
 
     /// Removes the rows of these files, where they still are about the content at these paths.
@@ -317,22 +313,16 @@ impl Sql {
     /// Inserts log entries, or replaces what stands there, unless another server took an entry over. What was given up and comes
     /// late opens no entry again.
     pub(super) fn put_wal(&self, records: &[WalRecord]) -> Result<Statement, IndexError> {
-        let Self { wal, dialect, .. } = self;
-        let list = names(&WAL_COLUMNS);
-        let given = dialect.records(wal, &WAL_COLUMNS);
-        let rows = records.iter().map(wal_row).collect::<Result<Vec<_>, _>>()?;
-        let mut statement = Statement::new(
-            format!(
-                "INSERT INTO {wal} ({list}) SELECT {list} FROM {given} AS given WHERE true \
-                 ON CONFLICT (transaction_id) DO UPDATE SET status = excluded.status, file_id = excluded.file_id, \
-                 operation_data = excluded.operation_data, error_message = excluded.error_message, \
-                 completed_at = excluded.completed_at WHERE {wal}.instance_id = excluded.instance_id \
-                 AND ({wal}.status = 'pending' OR excluded.status <> 'pending')"
-            ),
-            vec![Parameter::Text(Value::Array(rows).to_string())],
-        );
+        let rows = Self::wal_rows(records)?;
+        let mut statement = Statement::new(self.wal_insert(1), vec![Parameter::Text(rows)]);
         statement.touches = Some(records.len() as u64);
         Ok(statement)
+    }
+
+    /// Log entries as JSON, for [`Sql::wal_insert`].
+    pub(super) fn wal_rows(records: &[WalRecord]) -> Result<String, IndexError> {
+        let rows = records.iter().map(wal_row).collect::<Result<Vec<_>, _>>()?;
+        Ok(Value::Array(rows).to_string())
     }
 
     pub(super) fn wal_pending(&self) -> Statement {

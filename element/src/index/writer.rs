@@ -145,6 +145,13 @@ fn statements(sql: &Sql, changes: &[Change]) -> Result<Vec<Statement>, IndexErro
             }
         }
     }
+    let records: Vec<_> = records.into_values().collect();
+    if gone.is_empty() {
+        let files: Vec<_> = put.values().cloned().collect();
+        if let Some(statement) = sql.together(&records, &files)? {
+            return Ok(vec![statement]);
+        }
+    }
     let ids: BTreeSet<Uuid> = gone.iter().map(|(id, _)| *id).chain(put.keys().copied()).collect();
     let mut rows = Vec::new();
     if !gone.is_empty() {
@@ -153,7 +160,7 @@ fn statements(sql: &Sql, changes: &[Change]) -> Result<Vec<Statement>, IndexErro
     if !put.is_empty() {
         rows.push(sql.put_files(&put.into_values().collect::<Vec<_>>())?);
     }
-    let mut statements = vec![sql.put_wal(&records.into_values().collect::<Vec<_>>())?];
+    let mut statements = vec![sql.put_wal(&records)?];
     statements.extend(sql.counted(Counted::Files, &ids.into_iter().collect::<Vec<_>>(), rows));
     Ok(statements)
 }

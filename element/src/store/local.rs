@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use self::buffers::Buffers;
 use self::content::{LocalContent, open_cached};
-use self::spool::LocalSpool;
+use self::spool::{Content, LocalSpool};
 use self::threads::WriterThreads;
 use super::name::storage_folder;
 use super::{
@@ -383,13 +383,17 @@ impl Inner {
     async fn publish(
         self: &Arc<Self>,
         transaction: Uuid,
-        content: File,
+        content: Content,
         storage_path: &str,
         attributes: Vec<u8>,
     ) -> io::Result<()> {
         let (inner, places) = (Arc::clone(self), self.places(storage_path)?);
         self.threads
             .run(move || {
+                let content = match content {
+                    Content::Written(file) => file,
+                    Content::Held(bytes) => durable::create(&inner.temporary(transaction), &bytes)?,
+                };
                 let temporary = inner.temporary_attributes(transaction);
                 durable::write_new_beside(&temporary, &attributes, &content)?;
                 let _stays = inner.folders.read().unwrap_or_else(PoisonError::into_inner);

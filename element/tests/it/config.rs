@@ -1,6 +1,12 @@
 //! Starting with a wrong configuration: exit code 2, and a message that names the variable.
 
+use std::net::SocketAddr;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+
 use crate::harness::Setup;
+use crate::harness::certificates::{Authority, wrap};
 
 #[tokio::test]
 async fn wrong_variables_stop_the_start_by_name() {
@@ -79,7 +85,7 @@ async fn password_in_an_address_stops_the_start_without_being_shown() {
 #[tokio::test]
 async fn authority_of_the_database_that_would_not_be_asked_stops_the_start() {
     let mut setup = Setup::embedded();
-    let authority = crate::harness::certificates::Authority::new();
+    let authority = Authority::new();
     let ca = setup.file("db-ca.pem", &authority.pem());
     for (name, value) in [
         ("DB_HOST", "db"),
@@ -97,6 +103,59 @@ async fn authority_of_the_database_that_would_not_be_asked_stops_the_start() {
     setup.file("db-ca.pem", "no certificate");
     let (code, _, stderr) = setup.run(&["serve"]).await;
     assert!(code == 2 && stderr.contains("DB_SSL_CA_CERT is not usable"), "{stderr}");
+}
+
+/// Says yes to clients of PostgreSQL that ask for TLS, and passes on what follows to where it is spoken; for the rest of the test.
+async fn offering_tls(target: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 8];
+                if near.read_exact(&mut request).await.is_ok() && near.write_all(b"S").await.is_ok() {
+                    let mut far = TcpStream::connect(target).await.unwrap();
+                    let _ = copy_bidirectional(&mut near, &mut far).await;
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn database_is_used_only_when_the_named_authority_vouches_for_it() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let mut setup = Setup::postgres().await;
+    let server = format!("{}:{}", setup.get("DB_HOST"), setup.get("DB_PORT"));
+    let server: SocketAddr = server.parse().unwrap();
+    let own = offering_tls(wrap(server, &authority.certify(&["127.0.0.1"])).await).await;
+    let misnamed = offering_tls(wrap(server, &authority.certify(&["db.example.org"])).await).await;
+    setup.set("DB_HOST", "127.0.0.1");
+    for (address, trusted, mode, good) in [
+        (own, &authority, None, true),
+        (own, &other, None, false),
+        (own, &other, Some("require"), false),
+        (misnamed, &authority, None, false),
+        (misnamed, &authority, Some("require"), true),
+    ] {
+        println!("{address} {mode:?} {good}");
+        setup.set("DB_PORT", &address.port().to_string());
+        let ca = setup.file("db-ca.pem", &trusted.pem());
+        setup.set("DB_SSL_CA_CERT", ca.to_str().unwrap());
+        match mode {
+            Some(mode) => setup.set("DB_SSL_MODE", mode),
+            None => setup.unset("DB_SSL_MODE"),
+        }
+        let element = setup.start_unready(&["serve"]).await;
+        if good {
+            element.wait_ready().await;
+        } else {
+            let said = element.stderr.wait_for("cannot start yet").await;
+            assert!(said.contains("certificate"), "{said}");
+        }
+        element.stop().await;
+    }
 }
 
 #[tokio::test]

@@ -165,7 +165,7 @@ async fn redis_away_stops_nothing_and_is_logged_once() {
 }
 
 #[tokio::test]
-async fn element_leaves_with_its_last_server() {
+async fn element_leaves_with_its_last_server_also_when_all_stop_at_once() {
     let (host, port) = server();
     let mut redis = redis().await;
     let mut announced = Announced::over(Setup::postgres().await, "edit", &host, port);
@@ -184,6 +184,15 @@ async fn element_leaves_with_its_last_server() {
     assert_eq!(announced.score(&mut redis, "edit").await, Some(7.0));
     assert_eq!(announced.hash(&mut redis).await["mode"], "edit");
     other.stop().await;
+    assert_eq!(announced.score(&mut redis, "edit").await, None);
+    assert!(announced.hash(&mut redis).await.is_empty());
+
+    let both = (announced.setup.start().await, announced.setup.start().await);
+    eventually("the element is announced again", async || {
+        announced.score(&mut redis, "edit").await == Some(7.0)
+    })
+    .await;
+    futures::join!(both.0.stop(), both.1.stop());
     assert_eq!(announced.score(&mut redis, "edit").await, None);
     assert!(announced.hash(&mut redis).await.is_empty());
 }

@@ -200,10 +200,10 @@ async fn of_two_servers_one_scrubs() {
             one.client.json(&location).await["progress"]["bytes"] != 0
         })
         .await;
-        let refused = task(&other, "scrub").await;
-        assert_eq!(refused["status"], "stopped");
+        let refused = send(other.client.by("admin", "POST", "/maintenance/scrub")).await;
+        let refused = refused.expect_problem(409, "TASK_RUNNING");
         assert!(
-            refused["error"].as_str().unwrap().contains("another server"),
+            refused["detail"].as_str().unwrap().contains("another server"),
             "{refused}"
         );
         one.stop().await;

@@ -19,7 +19,7 @@ use crate::durable;
 use crate::store::{Spool, Spooled, hex};
 
 /// Bytes handed to the disk at once. While one such buffer is written the next one fills, so an upload takes two.
-const BUFFER_BYTES: usize = 128 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// How much is written before the disk is set to work on it. Small files are left to the flush.
 const WRITEBACK_BYTES: u64 = 8 << 20;
@@ -34,11 +34,17 @@ pub(super) struct LocalSpool {
 }
 
 enum State {
-    New(PathBuf),
+    New,
     Busy(Option<JoinHandle<io::Result<Sink>>>),
-    Sealed(File),
+    Sealed(Content),
     /// Published, abandoned, or refused.
     Ended,
+}
+
+/// Sealed content. What never filled a buffer is written together with its attributes.
+pub(super) enum Content {
+    Held(Vec<u8>),
+    Written(File),
 }
 
 struct Sink {
@@ -80,7 +86,7 @@ impl Sink {
 impl LocalSpool {
     pub(super) fn new(inner: Arc<Inner>, transaction: Uuid) -> Self {
         Self {
-            state: State::New(inner.temporary(transaction)),
+            state: State::New,
             inner,
             transaction,
             buffer: Vec::new(),
@@ -90,11 +96,9 @@ impl LocalSpool {
 
     async fn hand_over(&mut self) -> io::Result<()> {
         let job = match &mut self.state {
-            State::New(path) => {
-                let (path, buffer) = (
-                    mem::take(path),
-                    mem::replace(&mut self.buffer, Vec::with_capacity(BUFFER_BYTES)),
-                );
+            State::New => {
+                let path = self.inner.temporary(self.transaction);
+                let buffer = mem::replace(&mut self.buffer, Vec::with_capacity(BUFFER_BYTES));
                 self.inner.threads.spawn(move || Sink::create(path)?.put(buffer))
             }
             State::Busy(job) => {
@@ -113,20 +117,23 @@ impl LocalSpool {
     async fn finish(&mut self) -> io::Result<Spooled> {
         let rest = mem::take(&mut self.buffer);
         let (size, state) = (self.size, mem::replace(&mut self.state, State::Ended));
-        let seal = move |sink: Sink| sink.put(rest);
-        let sealing = match state {
-            State::New(path) => self.inner.threads.run(move || seal(Sink::create(path)?)).await,
+        let (content, checksum) = match state {
+            // So little is hashed sooner than it is handed to a thread.
+            State::New => {
+                let checksum = Sha256::digest(&rest);
+                (Content::Held(rest), checksum)
+            }
             State::Busy(mut job) => {
                 let sink = finished(&mut job).await?;
-                self.inner.threads.run(move || seal(sink)).await
+                let sink = self.inner.threads.run(move || sink.put(rest)).await?;
+                (Content::Written(sink.file), sink.hasher.finalize())
             }
-            State::Sealed(_) | State::Ended => Err(ended_before()),
+            State::Sealed(_) | State::Ended => return Err(ended_before()),
         };
-        let sink = sealing?;
-        self.state = State::Sealed(sink.file);
+        self.state = State::Sealed(content);
         Ok(Spooled {
             size,
-            checksum: hex(&sink.hasher.finalize()),
+            checksum: hex(&checksum),
         })
     }
 }
