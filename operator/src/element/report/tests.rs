@@ -195,7 +195,7 @@ fn fuller_element_is_told_of() {
     let total: u64 = 10 << 30;
     for (percent, expected) in [
         (10, pair("True", "EnoughRoom")),
-        (90, pair("True", "LittleRoom")),
+        (91, pair("True", "LittleRoom")),
         (95, pair("False", "AlmostFull")),
         (99, pair("False", "Full")),
     ] {
