@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-api test-crash coverage bench check crds openapi images cluster-up cluster-down fmt toolchain deny
+.PHONY: help demo test test-api test-crash fuzz coverage bench check crds openapi images cluster-up cluster-down fmt toolchain deny
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/artstore-operator
 KEY := $(shell cat rust-toolchain.toml Cargo.lock | sha256sum | cut -c1-16)
@@ -11,6 +11,9 @@ export CARGO_TARGET_DIR ?= $(CACHE)/target/$(KEY)
 DENY_VERSION := 0.20.2
 LLVM_COV_VERSION := 0.9.1
 LLVM_COV_ROOT := $(CACHE)/cargo-llvm-cov-$(LLVM_COV_VERSION)
+FUZZ_VERSION := 0.13.2
+FUZZ := $(CACHE)/cargo-fuzz-$(FUZZ_VERSION)/bin/cargo-fuzz
+FUZZ_TARGETS := $(basename $(notdir $(wildcard element/fuzz/src/bin/*.rs)))
 DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 
 WRITE_CRDS = cargo run --quiet --package artstore-crds --bin crds --
@@ -23,6 +26,8 @@ EXAMPLES ?= 200
 # Some experiments only, and a quick look instead of a measurement.
 ONLY ?=
 QUICK ?=
+# How long each fuzz target runs.
+SECONDS ?= 20
 # Arguments of the crash harness, such as --parts kill,power --points 100 --seed 7; --help lists them.
 CRASH ?=
 
@@ -32,6 +37,7 @@ help: ## Lists the targets, the variables they take, and how to test one crate
 	@echo '  FILES=DIR                  for demo: the files to upload; else documents and pictures of this machine'
 	@echo '  EXAMPLES=N                 for test-api: cases of each call; else $(EXAMPLES)'
 	@echo '  CRASH="--seed 7 ..."       for test-crash: parts, points, states, seconds, seed; --help lists them'
+	@echo '  SECONDS=N                  for fuzz: how long each target runs; else $(SECONDS)'
 	@echo '  ARTSTORE_KUBECONFIG=FILE   a cluster to use instead of the local one'
 	@echo '  CARGO_TARGET_DIR=DIR       where cargo builds; else $(CARGO_TARGET_DIR)'
 	@echo
@@ -77,6 +83,25 @@ test-crash: toolchain ## Kills, faults and power cuts against the element: nothi
 	@$(CLUSTER) packages
 	@cargo build --quiet --package artstore-element --package e2e --bins --example crash
 	@$(CLUSTER) services -- $(CARGO_TARGET_DIR)/debug/examples/crash $(CRASH)
+
+# Without a sanitizer it needs no nightly toolchain, and there is no unsafe code of ours. With the versions the element is built with.
+fuzz: toolchain $(FUZZ) ## Made-up bytes for every parser of the element, SECONDS=20 each; the corpus stays in the cache
+	@cp Cargo.lock element/fuzz/Cargo.lock
+	@$(FUZZ) build --fuzz-dir element/fuzz --sanitizer none --codegen-units 16 --target-dir "$(CARGO_TARGET_DIR)/fuzz"
+	@host=$$(rustc -vV | awk '/^host: / {print $$2}'); result=0; \
+	for target in $(FUZZ_TARGETS); do \
+		corpus="$(CACHE)/fuzz/corpus/$$target"; found="$(CACHE)/fuzz/artifacts/$$target"; mkdir -p "$$corpus" "$$found"; \
+		printf '%s: ' $$target; \
+		if "$(CARGO_TARGET_DIR)/fuzz/$$host/release/$$target" -max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 \
+			-artifact_prefix="$$found/" -seed_inputs=element/fuzz/seeds/$$target "$$corpus" > "$$found/log" 2>&1; \
+		then awk '/number_of_executed_units/ {print $$2, "inputs"}' "$$found/log"; \
+		else echo "failed; see $$found"; tail -n 40 "$$found/log"; result=1; fi; \
+	done; \
+	exit $$result
+
+$(FUZZ):
+	cargo install cargo-fuzz --version $(FUZZ_VERSION) --locked --debug --root "$(CACHE)/cargo-fuzz-$(FUZZ_VERSION)" \
+		--target-dir "$(CARGO_TARGET_DIR)/cargo-fuzz"
 
 check: toolchain deny ## Format, lints, licences, documentation, generated files
 	cargo fmt --all -- --check

@@ -58,13 +58,12 @@ async fn others_go_on(files: &Files) -> Result<bool, FileError> {
     }
     // Servers that stop at once see each other live, and none would take the element out. So one has a name until it is gone, and
     // the next one, which finds it taken, leaves for both.
-    match files.lease(FIRST_TO_STOP).await? {
-        Some(held) => {
-            std::mem::forget(held);
-            Ok(true)
-        }
-        None => Ok(false),
-    }
+    let Some(held) = files.lease(FIRST_TO_STOP).await? else {
+        return Ok(false);
+    };
+    std::mem::forget(held);
+    // Whoever had it before may be the one that was seen alive, and be gone by now.
+    files.others_live().await
 }
 
 /// What a server holds, as a lease, that stopped while others lived.

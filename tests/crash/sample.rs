@@ -72,8 +72,8 @@ fn answer_before_the_folder_flush_is_found() {
 }
 
 #[test]
-fn early_answer_to_one_of_several_clients_is_found() {
-    expect_found("eight clients", Planted::EarlyAnswer);
+fn flush_shared_with_one_that_came_too_late_is_found() {
+    expect_found("eight clients", Planted::SharedFlush);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use nix::errno::Errno;
 
+use self::aftermath::Writes;
 use super::check::{Findings, check};
 use super::kill::scene::{Manner, Played, Scene};
 use super::ledger::{Expectations, Intent, Ledger, Mark, Outcome};
@@ -73,9 +74,9 @@ pub fn run(world: &World, options: &Options) -> Result<Vec<Row>> {
     Ok(rows("fault", tallies))
 }
 
-/// Ways to fail that teach nothing new are left to the scenes that serve.
+/// A volume without room is left to the scene in which most is written.
 const fn suits(scene: Scene, failure: Failure) -> bool {
-    matches!(scene, Scene::Files | Scene::Modes) || matches!(failure, EIO)
+    matches!(scene, Scene::Files) || matches!(failure, EIO)
 }
 
 async fn at(world: &World, point: &Point) -> Result<Tally> {
@@ -116,7 +117,8 @@ async fn live_on(point: &Point, played: Played, findings: &mut Findings) -> Resu
                 findings.add("ACKNOWLEDGED although its flush had failed, or was yet to come");
             }
             aftermath::reads_go_on(&element.api, ledger, findings).await?;
-            aftermath::writes(&element.api, point.failure, &strike, ledger, findings).await?;
+            let writes = Writes::after(point.failure, &strike, &played.control.calls());
+            aftermath::writes(&element.api, writes, ledger, findings).await?;
             element.kill()
         }
         (process, _) => {

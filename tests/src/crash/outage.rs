@@ -68,7 +68,8 @@ fn commits(world: &World) -> Result<usize> {
             "the element broke off"
         );
         let commits = wire.commits() - before;
-        element.stop()?;
+        // Not stopped: whoever waits for that does not carry what it still has to say.
+        element.kill()?;
         site.clear()?;
         ensure!(commits > 0, "no commit was seen on the wire");
         Ok(commits)

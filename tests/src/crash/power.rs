@@ -63,44 +63,80 @@ pub fn run(world: &World, options: &Options, recordings: &[Recording]) -> Result
     Ok(rows("power", tallies))
 }
 
-/// As many states as are wanted, no two the same: moments spread evenly, and by turns the two extremes and two choices.
+/// As many states as are wanted, no two the same: up to half of them right after a promise, when nothing that was not flushed is
+/// there; then moments spread evenly, and by turns the two extremes and two choices.
 fn states(recording: &Recording, model: Model, moments: Range<usize>, wanted: usize, seed: u64) -> Vec<State<'_>> {
-    let (mut states, mut seen) = (Vec::new(), HashSet::new());
-    let mut chance = Chance::new(seed);
     let step = (moments.len() / wanted).max(1);
+    let mut choice = Choice {
+        recording,
+        model,
+        wanted,
+        states: Vec::new(),
+        seen: HashSet::new(),
+        chance: Chance::new(seed),
+    };
+    let promises = recording.promises();
+    let (all, half) = (promises.len(), wanted / 2);
+    let told: HashSet<usize> = promises
+        .into_iter()
+        .enumerate()
+        .filter(|(number, _)| (number + 1) * half / all > number * half / all)
+        .map(|(_, at)| at)
+        .collect();
+    choice.go_through(moments.clone(), |_, at, _| told.contains(&at).then_some(Disk::NOTHING));
     for round in 0..ROUNDS {
-        let mut disk = recording.disk(moments.start);
-        for (number, at) in moments.clone().enumerate() {
-            if number > 0
-                && let Some(change) = recording.changes.get(at - 1)
-            {
-                disk.apply(at - 1, change);
-            }
-            if states.len() >= wanted {
-                return states;
-            }
-            if (number + round) % step != 0 {
-                continue;
-            }
-            let seed = match (number / step + round) % 4 {
+        choice.go_through(moments.clone(), |number, _, chance| {
+            let is_due = (number + round) % step == 0;
+            is_due.then(|| match (number / step + round) % 4 {
                 0 => Disk::NOTHING,
                 1 => Disk::EVERYTHING,
                 _ => chance.next(),
+            })
+        });
+    }
+    choice.states
+}
+
+/// Choosing states of one recording.
+struct Choice<'a> {
+    recording: &'a Recording,
+    model: Model,
+    wanted: usize,
+    states: Vec<State<'a>>,
+    /// What is there, and how much was promised.
+    seen: HashSet<(u64, usize)>,
+    chance: Chance,
+}
+
+impl Choice<'_> {
+    /// Takes those moments for which `pick` has a seed, until there are enough states. It is told the number of the moment, and
+    /// the changes before it.
+    fn go_through(&mut self, moments: Range<usize>, pick: impl Fn(usize, usize, &mut Chance) -> Option<u64>) {
+        let mut disk = self.recording.disk(moments.start);
+        for (number, at) in moments.enumerate() {
+            if self.states.len() >= self.wanted {
+                return;
+            }
+            if number > 0
+                && let Some(change) = self.recording.changes.get(at - 1)
+            {
+                disk.apply(at - 1, change);
+            }
+            let Some(seed) = pick(number, at, &mut self.chance) else {
+                continue;
             };
-            let promised = recording.promised(at);
-            if seen.insert((disk.after_cut(model, seed).fingerprint(), promised)) {
-                let without_database = chance.once_in(6);
-                states.push(State {
-                    recording,
+            let left = disk.after_cut(self.model, seed).fingerprint();
+            if self.seen.insert((left, self.recording.promised(at))) {
+                self.states.push(State {
+                    recording: self.recording,
                     at,
-                    model,
+                    model: self.model,
                     seed,
-                    without_database,
+                    without_database: self.chance.once_in(6),
                 });
             }
         }
     }
-    states
 }
 
 impl Recording {

@@ -6,7 +6,7 @@
 mod call;
 mod process;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -32,8 +32,8 @@ use super::site::Launch;
 /// How long a flush takes while it is recorded, as on a disk: what others do meanwhile is not covered by it.
 const FLUSH: Duration = Duration::from_millis(3);
 
-/// Between two looks at a process whose flushes are under way.
-const PAUSE: Duration = Duration::from_micros(200);
+/// The same of a folder: longer than the commit that follows it, so that an answer that did not wait for it comes before it ends.
+const FOLDER_FLUSH: Duration = Duration::from_millis(25);
 
 /// Whether it is the call that is waited for.
 pub type Test = fn(&Call) -> bool;
@@ -79,6 +79,8 @@ impl Failure {
 pub struct Strike {
     /// The call.
     pub call: Call,
+    /// How many calls had been counted by then, this one among them.
+    pub number: usize,
     /// What [`Control::moment`] was then.
     pub moment: usize,
 }
@@ -116,8 +118,8 @@ impl Control {
     }
 
     fn struck(&self, call: Call) {
-        let moment = self.moment.load(Ordering::SeqCst);
-        *self.strike.lock().unwrap_or_else(PoisonError::into_inner) = Some(Strike { call, moment });
+        let (number, moment) = (self.calls().len(), self.moment.load(Ordering::SeqCst));
+        *self.strike.lock().unwrap_or_else(PoisonError::into_inner) = Some(Strike { call, number, moment });
     }
 }
 
@@ -182,7 +184,7 @@ fn trace(launch: &Launch, root: PathBuf, plan: Plan, control: &Control, started:
         plan,
         control,
         inside: HashMap::new(),
-        flushing: VecDeque::new(),
+        flushing: Vec::new(),
         reached: 0,
         status: None,
     };
@@ -198,7 +200,7 @@ struct Tracer<'a> {
     /// Threads that are inside a call.
     inside: HashMap<Pid, Inside>,
     /// Threads that wait for the time a flush takes, and until when.
-    flushing: VecDeque<(Instant, Pid)>,
+    flushing: Vec<(Instant, Pid)>,
     /// How many of the calls of [`Plan::Record`] came.
     reached: usize,
     status: Option<ExitStatus>,
@@ -226,7 +228,7 @@ impl Tracer<'_> {
                 Err(error) => return Err(error).context("failed to wait for a traced thread"),
                 Ok(WaitStatus::PtraceSyscall(thread)) => {
                     self.at_call(thread)?;
-                    if self.flushing.back().is_none_or(|(_, flushing)| *flushing != thread) {
+                    if self.flushing.last().is_none_or(|(_, flushing)| *flushing != thread) {
                         resume(thread, None)?;
                     }
                 }
@@ -235,7 +237,8 @@ impl Tracer<'_> {
                 Ok(WaitStatus::Exited(thread, code)) => self.ended(thread, ExitStatus::from_raw(code << 8)),
                 Ok(WaitStatus::Signaled(thread, signal, _)) => self.ended(thread, ExitStatus::from_raw(signal as i32)),
                 Ok(WaitStatus::Continued(_)) => {}
-                Ok(WaitStatus::StillAlive) => std::thread::sleep(PAUSE),
+                // A flush is under way. A sleep, however short, would make every call of the others as slow as that flush.
+                Ok(WaitStatus::StillAlive) => std::thread::yield_now(),
             }
         }
     }
@@ -249,10 +252,8 @@ impl Tracer<'_> {
 
     /// Lets those go on whose flush has taken its time.
     fn end_flushes(&mut self) -> Result<()> {
-        while let Some((until, thread)) = self.flushing.front().copied()
-            && until <= Instant::now()
-        {
-            self.flushing.pop_front();
+        let now = Instant::now();
+        for (_, thread) in self.flushing.extract_if(.., |(until, _)| *until <= now) {
             resume(thread, None)?;
         }
         Ok(())
@@ -317,7 +318,8 @@ impl Tracer<'_> {
             return Ok(Inside::Nothing);
         }
         if call.kind == Kind::Sync {
-            self.flushing.push_back((Instant::now() + FLUSH, thread));
+            let takes = if call.path.is_dir() { FOLDER_FLUSH } else { FLUSH };
+            self.flushing.push((Instant::now() + takes, thread));
         }
         Ok(Inside::Record(call, began))
     }

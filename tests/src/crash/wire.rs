@@ -1,6 +1,6 @@
 //! A wire between an element and a server it needs: it can be cut, fall silent, or break just before or after a commit.
 
-mod answers;
+mod exchange;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use self::answers::Answers;
+use self::exchange::Exchange;
 
 /// What the wire does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,7 +142,7 @@ async fn carry(mut near: TcpStream, target: &str, mut state: watch::Receiver<Sta
     state.wait_for(|state| *state != State::Silent).await?;
     let mut far = TcpStream::connect(target).await?;
     let (mut asked, mut answered) = (vec![0; BUFFER], vec![0; BUFFER]);
-    let (mut answers, mut cut) = (Answers::default(), state.clone());
+    let (mut exchange, mut cut) = (Exchange::default(), state.clone());
     let mut commits_here = false;
     loop {
         tokio::select! {
@@ -152,11 +152,12 @@ async fn carry(mut near: TcpStream, target: &str, mut state: watch::Receiver<Sta
                 if bytes.is_empty() || !passes(&mut state).await? || (may_be_lost && commits.is_lost()) {
                     return Ok(());
                 }
+                exchange.ask(bytes);
                 far.write_all(bytes).await?;
             }
             read = far.read(&mut answered) => {
                 let bytes = answered.get(..read?).unwrap_or_default();
-                let done = answers.commits(bytes);
+                let done = exchange.answer(bytes);
                 commits_here |= done > 0;
                 if bytes.is_empty() || commits.are_unheard(done) || !passes(&mut state).await? {
                     return Ok(());

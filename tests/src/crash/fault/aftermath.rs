@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use crate::crash::api::{Api, Reply};
 use crate::crash::check::Findings;
 use crate::crash::ledger::{Expectations, Intent, Ledger, Mark, Outcome, Presence};
-use crate::crash::tracer::{Failure, Kind, Strike};
+use crate::crash::tracer::{Call, Failure, Kind, Strike};
 use crate::crash::workload::checksum;
 
 /// How long writes may take to come back. Generous: only a defect reaches it.
@@ -20,26 +20,36 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// What becomes of writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Writes {
+pub(super) enum Writes {
     /// They come back by themselves.
     ComeBack,
     /// They are refused until a restart.
     Stop,
-    /// One or the other: SQLite keeps to itself that it could not flush a folder or what it copies out of its log.
+    /// One or the other: SQLite does not say that there was no room for a flush, and says nothing when it could not flush a folder,
+    /// or its log and its file when it copies one to the other.
     Either,
 }
 
 impl Writes {
-    fn after(failure: Failure, strike: &Strike) -> Self {
-        let call = &strike.call;
-        if call.kind != Kind::Sync || failure != Failure::Error(Errno::EIO) {
-            Self::ComeBack
-        } else if call.is_own_flush() || call.path.ends_with("element.db-wal") {
-            Self::Stop
-        } else {
-            Self::Either
+    /// What becomes of them after that one of `calls` failed.
+    pub(super) fn after(failure: Failure, strike: &Strike, calls: &[Call]) -> Self {
+        let (call, is_broken) = (&strike.call, failure == Failure::Error(Errno::EIO));
+        match call.kind {
+            Kind::Sync if call.is_own_flush() && is_broken => Self::Stop,
+            Kind::Sync if call.is_own_flush() => Self::ComeBack,
+            Kind::Sync if ends_transaction(strike, calls) && is_broken => Self::Stop,
+            Kind::Sync => Self::Either,
+            _ => Self::ComeBack,
         }
     }
+}
+
+/// Whether SQLite flushes its log for a transaction: it has written to it since it flushed it last.
+fn ends_transaction(strike: &Strike, calls: &[Call]) -> bool {
+    let log = &strike.call.path;
+    let mut before = calls.iter().take(strike.number.saturating_sub(1)).rev();
+    let last = before.find(|call| call.path == *log);
+    log.ends_with("element.db-wal") && last.is_some_and(|call| call.kind == Kind::Write)
 }
 
 /// Everything acknowledged is served while the element lives with the failure.
@@ -67,14 +77,7 @@ pub(super) async fn reads_go_on(api: &Api, ledger: &Ledger, findings: &mut Findi
 }
 
 /// Whether writes may go on depends on what failed.
-pub(super) async fn writes(
-    api: &Api,
-    failure: Failure,
-    strike: &Strike,
-    ledger: &Ledger,
-    findings: &mut Findings,
-) -> Result<()> {
-    let writes = Writes::after(failure, strike);
+pub(super) async fn writes(api: &Api, writes: Writes, ledger: &Ledger, findings: &mut Findings) -> Result<()> {
     let answer = if writes == Writes::ComeBack {
         None
     } else {

@@ -142,10 +142,10 @@ impl Scene {
         block_on(counting).with_context(|| format!("failed to count the calls of {self:?} on {backend:?}"))
     }
 
-    /// Recoveries from kills at so many of the calls of [`Scene::Files`], spread evenly.
+    /// Recoveries from kills at so many of the calls of [`Scene::Files`], spread evenly over those that every run comes to.
     pub fn recoveries(calls: usize, wanted: usize) -> impl Iterator<Item = Self> {
-        let gaps = wanted.saturating_sub(1).max(1);
-        (0..wanted).map(move |at| Self::Recovery(1 + at * calls.saturating_sub(1) / gaps))
+        let (last, gaps) = (calls - calls / 8, wanted.saturating_sub(1).max(1));
+        (0..wanted).map(move |at| Self::Recovery(1 + at * last.saturating_sub(1) / gaps))
     }
 }
 

@@ -1,7 +1,6 @@
 //! Faults that are planted in a recording, as a faulty element would have made it: the proof that power cuts find them.
 
 use super::journal::Change;
-use super::place;
 use super::record::Recording;
 use crate::crash::ledger::{Mark, Outcome};
 
@@ -16,8 +15,8 @@ pub enum Planted {
     RecoveryFlush,
     /// It answers before it flushes the folder of the file.
     EarlyAnswer,
-    /// It gives attributes their place before the content.
-    AttributesFirst,
+    /// Whoever waits for the flush of a folder is served by the one that runs already.
+    SharedFlush,
 }
 
 impl Recording {
@@ -36,9 +35,19 @@ impl Recording {
                 });
             }
             Planted::EarlyAnswer => faulty.answer_early(),
-            Planted::AttributesFirst => faulty.rename_attributes_first(),
+            Planted::SharedFlush => {
+                let flushes = (0..self.changes.len())
+                    .rev()
+                    .filter(|at| self.flushes_files_folder(*at));
+                let left_out: Vec<usize> = flushes.step_by(2).collect();
+                faulty.leave_out(|at, _| left_out.contains(&at));
+            }
         }
         faulty
+    }
+
+    fn flushes_files_folder(&self, at: usize) -> bool {
+        self.changes.get(at).is_some_and(Change::flushes_files_folder)
     }
 
     fn leave_out(&mut self, is_left_out: impl Fn(usize, &Change) -> bool) {
@@ -74,19 +83,6 @@ impl Recording {
                 }
                 Some(change) if change.flushes_files_folder() => flush = Some(at),
                 _ => {}
-            }
-        }
-    }
-
-    fn rename_attributes_first(&mut self) {
-        let mut content = None;
-        for at in 0..self.changes.len() {
-            if let Some(Change::Rename { from, .. }) = self.changes.get(at) {
-                if !place::is_attributes(from) {
-                    content = Some(at);
-                } else if let Some(content) = content.take() {
-                    self.changes.swap(content, at);
-                }
             }
         }
     }
@@ -150,9 +146,10 @@ mod tests {
     }
 
     #[test]
-    fn attributes_come_before_the_content() {
-        let faulty = recording().with(Planted::AttributesFirst);
-        assert_eq!(faulty.changes[1..3], [rename("a.attr.json"), rename("a")]);
+    fn every_second_flush_of_a_folder_is_left_out_and_so_is_the_last() {
+        let faulty = recording().with(Planted::SharedFlush);
+        assert_eq!(faulty.changes[3], sync(FOLDER));
+        assert_eq!(faulty.changes[5], Change::Nothing);
     }
 
     #[test]

@@ -142,23 +142,30 @@ const RECOVERIES: Script = Script {
     ],
 };
 
-/// Clients that write at the same time, and so share flushes of folders and commits.
+/// Clients that write at the same time, and so share flushes of folders and commits; then a life in which nothing is flushed that
+/// they left out.
 const CROWD: Script = Script {
     name: "eight clients",
     mode: Mode::Edit,
-    lives: &[Life {
-        clients: &[
-            &client(["a1", "a2", "a3"]),
-            &client(["b1", "b2", "b3"]),
-            &client(["c1", "c2", "c3"]),
-            &client(["d1", "d2", "d3"]),
-            &client(["e1", "e2", "e3"]),
-            &client(["f1", "f2", "f3"]),
-            &client(["g1", "g2", "g3"]),
-            &client(["h1", "h2", "h3"]),
-        ],
-        end: Ending::Stop,
-    }],
+    lives: &[
+        Life {
+            clients: &[
+                &client(["a1", "a2", "a3"]),
+                &client(["b1", "b2", "b3"]),
+                &client(["c1", "c2", "c3"]),
+                &client(["d1", "d2", "d3"]),
+                &client(["e1", "e2", "e3"]),
+                &client(["f1", "f2", "f3"]),
+                &client(["g1", "g2", "g3"]),
+                &client(["h1", "h2", "h3"]),
+            ],
+            end: Ending::Stop,
+        },
+        Life {
+            clients: NOBODY,
+            end: Ending::Stop,
+        },
+    ],
 };
 
 const fn client([first, second, third]: [&'static str; 3]) -> [Step; 5] {
@@ -295,17 +302,19 @@ impl Recording {
             .unwrap_or_default()
     }
 
-    /// The first moment at which something had been promised.
+    /// The moments right after each promise, at which nothing else has happened yet.
+    pub(super) fn promises(&self) -> Vec<usize> {
+        let is_promise = |change: &Change| {
+            let Change::Mark(lines) = change else { return false };
+            let mark = lines.checked_sub(1).and_then(|line| self.marks.get(line));
+            matches!(mark, Some(Mark::Ended(_, Outcome::Done(_))))
+        };
+        let marks = self.changes.iter().enumerate().filter(|(_, change)| is_promise(change));
+        marks.map(|(at, _)| at + 1).collect()
+    }
+
+    /// The first of them.
     pub(super) fn first_promise(&self) -> usize {
-        let line = self
-            .marks
-            .iter()
-            .position(|mark| matches!(mark, Mark::Ended(_, Outcome::Done(_))))
-            .map_or(usize::MAX, |line| line + 1);
-        let at = self
-            .changes
-            .iter()
-            .position(|change| matches!(change, Change::Mark(lines) if *lines >= line));
-        at.map_or(self.changes.len(), |at| at + 1)
+        self.promises().first().copied().unwrap_or(self.changes.len())
     }
 }

@@ -39,7 +39,10 @@ pub enum Kind {
 }
 
 /// How the names of the threads begin on which sqlx runs SQLite. The kernel keeps 15 bytes of a name.
-const SQLITE: &str = "sqlx-sqlite";
+const THREADS: &str = "sqlx-sqlite";
+
+/// How the names of SQLite's files begin.
+const DATABASE: &str = "element.db";
 
 /// One call.
 #[derive(Clone, Debug)]
@@ -96,9 +99,11 @@ impl Call {
         counts.then_some(call)
     }
 
-    /// Whether it is a flush by the element itself, and not by the database within it.
+    /// Whether it is a flush by the element itself, and not by the database within it: that flushes its files, on whichever thread
+    /// closes them, and the folder they are in on threads of its own.
     pub fn is_own_flush(&self) -> bool {
-        self.kind == Kind::Sync && !self.by.starts_with(SQLITE)
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        self.kind == Kind::Sync && !self.by.starts_with(THREADS) && !name.starts_with(DATABASE)
     }
 
     fn decode(registers: &user_regs_struct, process: &Process) -> Option<Self> {
