@@ -84,6 +84,8 @@ impl SslMode {
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.sslMode) || !self.sslMode.startsWith('verify-') || has(self.caSecretRef)")
     .message("sslMode verify-ca and verify-full need caSecretRef"))]
+#[x_kube(validation = Rule::new("!has(self.caSecretRef) || !has(self.sslMode) || !(self.sslMode in ['disable', 'prefer'])")
+    .message("sslMode disable and prefer check no certificate: leave caSecretRef out, or sslMode"))]
 pub struct Postgres {
     /// Host name or address of the server.
     #[schemars(length(min = 1, max = 253), regex(pattern = schema::HOST))]
@@ -94,12 +96,22 @@ pub struct Postgres {
     pub port: u16,
     /// Secret with the keys `username` and `password` of a role that may create roles and databases.
     pub admin_secret_ref: SecretRef,
-    /// How the connection is protected; `prefer` when left out.
+    /// How the connection is protected; when left out `verify-full` with caSecretRef, else `prefer`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ssl_mode: Option<SslMode>,
     /// PEM certificates the server's own must descend from; key `ca.crt` when none is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_secret_ref: Option<SecretKeyRef>,
+}
+
+impl Postgres {
+    /// How the connection is protected, said or not.
+    pub fn protection(&self) -> SslMode {
+        match (self.ssl_mode, &self.ca_secret_ref) {
+            (None, Some(_)) => SslMode::VerifyFull,
+            (mode, _) => mode.unwrap_or_default(),
+        }
+    }
 }
 
 /// An embedded database in the element's own volume; nothing to set.

@@ -138,6 +138,18 @@ fn unions() -> Vec<Case> {
             )),
         },
         Case {
+            rule: "sslMode disable and prefer check no certificate: leave caSecretRef out, or sslMode",
+            admitted: create(fleet(
+                "main",
+                json!({"database": {"postgres": postgres(json!({"caSecretRef": {"name": "ca"}}))}}),
+            )),
+            refused: create(fleet(
+                "main",
+                json!({"database": {"postgres":
+                    postgres(json!({"sslMode": "prefer", "caSecretRef": {"name": "ca"}}))}}),
+            )),
+        },
+        Case {
             rule: "discovery needs exactly one of: redis",
             admitted: create(fleet("main", json!({"discovery": {"redis": {"host": "redis"}}}))),
             refused: create(fleet("main", json!({"discovery": {}}))),

@@ -213,7 +213,7 @@ fn database(observed: &Observed, id: &str, violations: &mut Violations) -> Optio
             let access = admin_access(observed, postgres, violations)?;
             Some(Database::Postgres(Box::new(PostgresDatabase {
                 access,
-                ssl_mode: postgres.ssl_mode.unwrap_or_default(),
+                ssl_mode: postgres.protection(),
                 ca: postgres.ca_secret_ref.as_ref().map(|reference| key(reference, CA)),
                 name: wish.name.unwrap_or_else(|| name::database(id)),
                 role: name::database(id),
@@ -263,7 +263,7 @@ fn admin_access(observed: &Observed, postgres: &Postgres, violations: &mut Viola
         port: postgres.port,
         username: text(username?),
         password: SecretString::from(text(password?)),
-        ssl_mode: ssl_mode(postgres.ssl_mode.unwrap_or_default()),
+        ssl_mode: ssl_mode(postgres.protection()),
         ca_certificate,
     })
 }
