@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Connection as _, Executor as _, SqliteConnection};
 
@@ -60,10 +61,12 @@ impl Sqlite {
     }
 }
 
-/// Whether SQLite could not flush. It would try again and believe what the kernel says then, which proves nothing.
-fn is_failed_flush(error: &sqlx::Error) -> bool {
+/// Takes note where SQLite could not flush. It would try again and believe what the kernel says then, which proves nothing.
+fn note_failed_flush(error: &sqlx::Error) {
     let code = error.as_database_error().and_then(|error| error.code());
-    code.is_some_and(|code| FAILED_FLUSHES.contains(&code.as_ref()))
+    if code.is_some_and(|code| FAILED_FLUSHES.contains(&code.as_ref())) {
+        durable::note_failed_flush();
+    }
 }
 
 async fn transact(connection: &mut SqliteConnection, statements: &[Statement]) -> Result<(), sqlx::Error> {
@@ -88,9 +91,7 @@ impl Backend for Sqlite {
             let mut connection = self.writes.acquire().await?;
             let result = transact(&mut connection, statements).await;
             if let Err(error) = &result {
-                if is_failed_flush(error) {
-                    durable::note_failed_flush();
-                }
+                note_failed_flush(error);
                 // SQLite ends a transaction by itself when the volume is full or fails, and the pool believes that it goes on.
                 connection.close_on_drop();
             }
@@ -100,7 +101,12 @@ impl Backend for Sqlite {
 
     fn fetch<'a>(&'a self, statement: &'a Statement) -> BoxFuture<'a, Result<Vec<String>, sqlx::Error>> {
         Box::pin(async move {
-            let rows = self.reads.fetch_all(bound(statement)).await?;
+            // Some that answer rows change some, too.
+            let rows = self
+                .reads
+                .fetch_all(bound(statement))
+                .await
+                .inspect_err(note_failed_flush)?;
             rows.iter().map(|row| sqlx::Row::try_get(row, 0)).collect()
         })
     }
@@ -110,7 +116,12 @@ impl Backend for Sqlite {
             let mut connection = self.writes.acquire().await?.detach();
             let result = step.run(&mut connection).await;
             connection.close().await?;
-            result.map_err(|error| IndexError::Migration(Arc::new(error)))
+            result.map_err(|error| {
+                if let MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _) = &error {
+                    note_failed_flush(source);
+                }
+                IndexError::Migration(Arc::new(error))
+            })
         })
     }
 

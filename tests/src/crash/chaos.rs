@@ -5,6 +5,7 @@
 
 mod history;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -102,23 +103,34 @@ async fn compete(site: &Site<'_>, options: &Options, name: &str) -> Result<Row> 
     element.kill()?;
     let (judged, impossible) = history.judge();
     findings.0.extend(wrong.into_iter().chain(impossible));
-    let what = format!("{name}: {kills} kills, {operations} writes, {judged} events of shared files");
+    let what = format!("{name}: {kills} kills, {operations} acknowledged writes, {judged} events of shared files");
     let row = rows("chaos", vec![Tally::new(what, true, &findings, name)]).pop();
     let row = row.context("a tally makes no line")?;
     Ok(Row { points: kills, ..row })
 }
 
-/// What the writers were promised, how many writes that were, and what they found wrong themselves.
+/// What the writers were promised, how many writes that were, and what they found wrong themselves. An element that only refuses
+/// keeps every promise, so some writes of each kind must be among them.
 fn promised(site: &Site<'_>, writers: Vec<Writer>) -> (Expectations, usize, Vec<String>) {
-    let (mut expectations, mut operations) = (Expectations::of(site.mode, &[]), 0);
-    let mut wrong = Vec::new();
+    let (mut expectations, mut wrong) = (Expectations::of(site.mode, &[]), Vec::new());
+    let mut done = BTreeMap::from([("create", 0), ("patch", 0), ("delete", 0)]);
     for writer in writers {
         let marks = writer.ledger.marks();
-        operations += marks.len() / 2;
+        for mark in &marks {
+            let kind = match mark {
+                Mark::Ended(Intent::Create { .. }, Outcome::Done(_)) => "create",
+                Mark::Ended(Intent::Patch { .. }, Outcome::Done(_)) => "patch",
+                Mark::Ended(Intent::Delete { .. }, Outcome::Done(_)) => "delete",
+                _ => continue,
+            };
+            *done.entry(kind).or_default() += 1;
+        }
         expectations.files.extend(Expectations::of(site.mode, &marks).files);
         wrong.extend(writer.wrong);
     }
-    (expectations, operations, wrong)
+    let never = done.iter().filter(|(_, count)| **count == 0);
+    wrong.extend(never.map(|(kind, _)| format!("no {kind} was ever acknowledged")));
+    (expectations, done.into_values().sum(), wrong)
 }
 
 fn whole(file: &FileMetadata) -> Expected {

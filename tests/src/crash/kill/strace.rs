@@ -30,15 +30,17 @@ const CALLS: [&str; 14] = [
 
 const STRACE: &str = "/usr/bin/strace";
 
-/// For each kind of call, how many of them the busiest thread makes in a run of [`FILES`]: the fewer of two runs, which spread their
-/// work over threads in different ways.
+/// Runs of which the fewest calls count: each spreads its work over threads in a way of its own.
+const RUNS: usize = 3;
+
+/// For each kind of call, how many of them the busiest thread makes in any run of [`FILES`].
 pub(super) fn counts(world: &World, backend: Backend) -> Result<Vec<(&'static str, usize)>> {
-    let (first, second) = (count(world, backend)?, count(world, backend)?);
-    let fewer = |call: &'static str| {
-        let most = |counts: &BTreeMap<&str, usize>| counts.get(call).copied().unwrap_or_default();
-        (call, most(&first).min(most(&second)))
+    let runs: Vec<_> = (0..RUNS).map(|_| count(world, backend)).collect::<Result<_>>()?;
+    let fewest = |call: &'static str| {
+        let counts = runs.iter().map(|run| run.get(call).copied().unwrap_or_default());
+        (call, counts.min().unwrap_or_default())
     };
-    Ok(CALLS.into_iter().map(fewer).collect())
+    Ok(CALLS.into_iter().map(fewest).collect())
 }
 
 fn count(world: &World, backend: Backend) -> Result<BTreeMap<&'static str, usize>> {

@@ -136,11 +136,6 @@ impl Change {
         matches!(self, Self::Sync { path, .. } if place::is_hour(path))
     }
 
-    /// Whether content or attributes of a file are flushed.
-    pub(super) fn flushes_part(&self) -> bool {
-        matches!(self, Self::Sync { path, .. } if place::is_part(path))
-    }
-
     fn map(self, shorten: impl Fn(PathBuf) -> PathBuf) -> Self {
         match self {
             Self::Open { path, create, truncate } => Self::Open {

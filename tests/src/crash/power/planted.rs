@@ -1,6 +1,7 @@
 //! Faults that are planted in a recording, as a faulty element would have made it: the proof that power cuts find them.
 
 use super::journal::Change;
+use super::place;
 use super::record::Recording;
 use crate::crash::ledger::{Mark, Outcome};
 
@@ -26,11 +27,11 @@ impl Recording {
         let mut faulty = self.clone();
         match planted {
             Planted::FolderFlush => faulty.leave_out(|_, change| change.flushes_files_folder()),
-            Planted::DataFlush => faulty.leave_out(|_, change| change.flushes_part()),
+            Planted::DataFlush => faulty.leave_out(|at, _| self.flushes_part(at)),
             Planted::RecoveryFlush => {
                 let recoveries = self.recoveries();
                 faulty.leave_out(|at, change| {
-                    let flushes = change.flushes_files_folder() || change.flushes_part();
+                    let flushes = change.flushes_files_folder() || self.flushes_part(at);
                     flushes && recoveries.iter().any(|recovery| recovery.contains(&at))
                 });
             }
@@ -48,6 +49,19 @@ impl Recording {
 
     fn flushes_files_folder(&self, at: usize) -> bool {
         self.changes.get(at).is_some_and(Change::flushes_files_folder)
+    }
+
+    /// Whether content or attributes of a file are flushed, and not a note of the element's own that is made in the same place.
+    fn flushes_part(&self, at: usize) -> bool {
+        let Some(Change::Sync { path, .. }) = self.changes.get(at) else {
+            return false;
+        };
+        let mut later = self.changes.iter().skip(at);
+        let becomes = later.find_map(|change| match change {
+            Change::Rename { from, to } if from == path => Some(to),
+            _ => None,
+        });
+        place::is_part(becomes.unwrap_or(path))
     }
 
     fn leave_out(&mut self, is_left_out: impl Fn(usize, &Change) -> bool) {
@@ -150,6 +164,18 @@ mod tests {
         let faulty = recording().with(Planted::SharedFlush);
         assert_eq!(faulty.changes[3], sync(FOLDER));
         assert_eq!(faulty.changes[5], Change::Nothing);
+    }
+
+    #[test]
+    fn notes_of_the_element_are_no_files() {
+        let mut recording = recording();
+        recording.changes[0] = sync("storage/.artstore/tmp/a");
+        assert!(recording.flushes_part(0));
+        recording.changes[1] = Change::Rename {
+            from: "storage/.artstore/tmp/a".into(),
+            to: "storage/.artstore/mode.json".into(),
+        };
+        assert!(!recording.flushes_part(0));
     }
 
     #[test]
