@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-api test-crash fuzz coverage bench check crds openapi images cluster-up cluster-down fmt toolchain deny
+.PHONY: help demo test test-api test-crash fuzz coverage bench check crds openapi images tools cluster-up cluster-down fmt toolchain deny
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/artstore-operator
 KEY := $(shell cat rust-toolchain.toml Cargo.lock | sha256sum | cut -c1-16)
@@ -16,9 +16,9 @@ FUZZ := $(CACHE)/cargo-fuzz-$(FUZZ_VERSION)/bin/cargo-fuzz
 FUZZ_TARGETS := $(basename $(notdir $(wildcard element/fuzz/src/bin/*.rs)))
 DENY := $(CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 
-WRITE_CRDS = cargo run --quiet --package artstore-crds --bin crds --
+WRITE_CRDS = cargo run --quiet --bin crds --
 CRD_FOLDERS := crds/yaml charts/artstore-operator/files/crds
-CLUSTER = cargo run --quiet --package e2e --bin cluster --
+CLUSTER = cargo run --quiet --bin cluster --
 # Files for the demo; none given means documents and pictures found on this machine.
 FILES ?=
 # Cases that make test-api tries of each call.
@@ -122,6 +122,9 @@ openapi: toolchain ## Writes docs/openapi.json, the description of the element's
 images: toolchain ## Static release binaries in images from scratch, loaded when the cluster runs
 	$(CLUSTER) images
 
+tools: toolchain ## Builds the programs of the local cluster ahead (Go, once per machine)
+	@$(CLUSTER) tools
+
 cluster-up: toolchain ## Starts the local Kubernetes, or uses ARTSTORE_KUBECONFIG
 	$(CLUSTER) up
 
@@ -133,10 +136,16 @@ fmt: toolchain ## Formats the sources
 	gofmt -w tests/cluster/tools
 
 # Components of the pinned toolchain, and no target folder older than two weeks beside the current one.
+# Cargo takes what another checkout built here for its own, however its sources differ: our crates are built anew when the checkout changes.
 toolchain:
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy
 	@mkdir -p "$(CARGO_TARGET_DIR)" "$(CARGO_TARGET_DIR)-static" && touch "$(CARGO_TARGET_DIR)" "$(CARGO_TARGET_DIR)-static"
 	@find "$(CACHE)/target" -mindepth 1 -maxdepth 1 -type d -mtime +14 -exec rm -rf {} + 2>/dev/null || true
+	@for folder in "$(CARGO_TARGET_DIR)" "$(CARGO_TARGET_DIR)-static"; do \
+		[ "$$(cat "$$folder/checkout" 2>/dev/null)" = "$(CURDIR)" ] && continue; \
+		find "$$folder" -path '*/.fingerprint/*' -prune \( -name 'artstore-*' -o -name 'element-api-*' -o -name 'e2e-*' \) -exec rm -rf {} +; \
+		echo "$(CURDIR)" > "$$folder/checkout"; \
+	done
 
 deny: $(DENY)
 # Unoptimised: it runs for a second, and is built once per machine.

@@ -37,6 +37,8 @@ enum Verb {
     Images,
     /// Installs the Debian packages that the tests need.
     Packages,
+    /// Builds all Go programs that are not in the cache.
+    Tools,
     /// Builds a Go tool if it is not in the cache, and prints its path.
     Tool {
         /// kubectl or helm.
@@ -103,6 +105,10 @@ fn act(verb: Verb) -> Result<ExitCode> {
                 packages::SERVICES,
                 packages::TESTS,
             ])?;
+        }
+        Verb::Tools => {
+            let _lock = lifecycle::lock(&layout)?;
+            e2e::tools::ensure(&layout, &e2e::tools::ALL.concat())?;
         }
         Verb::Tool { name } => print(&e2e::tools::by_name(&name)?.ensure(&layout)?.display().to_string()),
         Verb::Services { command } => return services::run_with_services(&layout, &command),

@@ -62,7 +62,7 @@ pub const ETCD: Tool = Tool {
 pub const COREDNS: Tool = Tool {
     name: "coredns",
     module: "coredns",
-    package: "github.com/coredns/coredns",
+    package: ".",
     link: PLAIN_LINK,
 };
 /// Volumes as folders of this machine.
@@ -106,6 +106,9 @@ pub const OF_NODE: &[Tool] = &[
     LOCAL_PATH_PROVISIONER,
     PAUSE,
 ];
+
+/// Every one, those that others wait for longest first.
+pub const ALL: &[&[Tool]] = &[OF_CONTROL_PLANE, OF_NODE, &[VERSITYGW, HELM]];
 
 /// Builds those that are not in the cache.
 pub fn ensure(layout: &Layout, tools: &[Tool]) -> Result<()> {

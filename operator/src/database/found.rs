@@ -1,5 +1,8 @@
 //! What a server holds under the names of a claim: reads only.
 
+use sqlx::postgres::PgRow;
+use sqlx::{FromRow, Row as _};
+
 use super::mark::{DatabaseMark, RoleMark};
 use super::session::Session;
 use super::{Claim, DatabaseError};
@@ -33,12 +36,21 @@ pub(super) struct FoundDatabase {
 }
 
 /// Something in a database whose name begins with the prefix.
-#[derive(Clone, Debug, Eq, PartialEq, sqlx::FromRow)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Object {
     /// `TABLE`, `VIEW`, … as in `DROP` and `ALTER`.
     pub(super) kind: String,
     /// Schema and name, quoted by the server.
     pub(super) name: String,
+}
+
+impl FromRow<'_, PgRow> for Object {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            kind: row.try_get("kind")?,
+            name: row.try_get("name")?,
+        })
+    }
 }
 
 /// Looks everything up.
