@@ -32,11 +32,12 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
-pub use self::error::{FileError, OpenError, RebuildError};
+pub use self::error::{Chain, FileError, OpenError, RebuildError};
 pub use self::fsck::Check;
 pub use self::inspect::{CareError, Plan, Reading, Rows, Unwatched, Watch};
 use self::known::Known;
 pub use self::read::{Content, StoreReader};
+use self::recovery::sweep;
 use self::turn::Turns;
 use self::unsettled::{Bytes, Unsettled};
 pub use self::update::Patch;
@@ -362,31 +363,6 @@ impl Inner {
     }
 }
 
-/// Removes what uploads left that are not running any more, and answers how much that was.
-async fn sweep(store: &dyn Store, index: &Index) -> Result<usize, OpenError> {
-    let mut left = store.leftovers().await.map_err(OpenError::Sweep)?;
-    if !left.is_empty() {
-        // Looked at afterwards: an entry is written before anything of its upload is kept.
-        let running = index.pending().await?;
-        left.retain(|left| {
-            let is_owner = |record: &WalRecord| {
-                let about = &record.operation_data;
-                left.belongs_to(record.transaction_id, [about.planned(), &about.storage_path])
-            };
-            !running.iter().any(is_owner)
-        });
-    }
-    if !left.is_empty() {
-        // What an upload that ended meanwhile had is a file now, or gone.
-        let still = store.leftovers().await.map_err(OpenError::Sweep)?;
-        left.retain(|left| still.contains(left));
-    }
-    for left in &left {
-        store.clear(left).await.map_err(OpenError::Sweep)?;
-    }
-    Ok(left.len())
-}
-
 async fn look_after(inner: Arc<Inner>) {
     let mut retry = tokio::time::interval(RETRY_INTERVAL);
     let mut prune = tokio::time::interval(PRUNE_INTERVAL);
@@ -406,21 +382,6 @@ async fn look_after(inner: Arc<Inner>) {
                 }
             }
         }
-    }
-}
-
-/// An error and its sources on one line.
-pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'a));
-
-impl std::fmt::Display for Chain<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}", self.0)?;
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            write!(formatter, ": {error}")?;
-            source = error.source();
-        }
-        Ok(())
     }
 }
 

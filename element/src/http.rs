@@ -42,8 +42,11 @@ pub(crate) fn router(app: App, silence: Duration) -> Router {
     let (described, _) = calls().split_for_parts();
     described
         .merge(docs::routes())
-        .layer(CatchPanicLayer::custom(error::panicked))
-        .layer(from_fn_with_state((app.clone(), silence), request::observe))
+        // Together: each layer of a router costs a request another allocated service. The first is the outer one.
+        .layer((
+            from_fn_with_state((app.clone(), silence), request::observe),
+            CatchPanicLayer::custom(error::panicked),
+        ))
         .with_state(app)
 }
 

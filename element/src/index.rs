@@ -9,6 +9,7 @@ mod lease;
 mod migrate;
 mod older;
 mod postgres;
+mod rows;
 mod search;
 mod shadow;
 mod sql;

@@ -9,7 +9,7 @@ pub(crate) mod follow;
 mod step;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use element_api::{Mode, ModeState};
@@ -26,7 +26,7 @@ use crate::files::{Chain, FileError, Files};
 pub(crate) enum Kept {
     /// In this file of the storage folder.
     In(PathBuf),
-    /// Nowhere on this machine.
+    /// In a store that is yet to be reached.
     Elsewhere,
 }
 
@@ -59,32 +59,43 @@ pub(crate) struct Refused {
     pub(crate) reason: String,
 }
 
+/// What became of the mode file when it was last looked at.
+#[derive(Debug, Default, PartialEq)]
+enum Looked {
+    /// It asks for nothing that is not so.
+    #[default]
+    Fine,
+    Refused(Refused),
+    /// It could not be kept now, and is tried again.
+    PutOff,
+}
+
 /// The mode and its history, shared by all of the server.
 pub(crate) struct Modes {
     file: Option<PathBuf>,
     state: watch::Sender<ModeState>,
-    refused: RwLock<Option<Refused>>,
+    looked: RwLock<Looked>,
     /// Held while a change is made, so that changes happen one after the other.
     changing: Mutex<()>,
 }
 
 impl Modes {
-    /// Takes the mode that was last kept on this machine, or else a first one, which [`Modes::take_over`] keeps. Blocks on the disk.
+    /// Takes the mode that was last kept on this machine, or else a first one, which [`Modes::take_over`] keeps. Where it is kept
+    /// elsewhere, [`Modes::found`] tells before anything is read or written. Blocks on the disk.
     pub(crate) fn open(kept: &Kept, configured: Mode, file: Option<PathBuf>) -> Result<Self, OpenModeError> {
-        let state = match read_kept(kept)? {
-            Some(kept) => kept,
-            None => step::first_state(match &file {
-                Some(file) => ModeFile::read(file).map_err(OpenModeError::File)?,
-                None => ModeFile {
-                    mode: configured,
-                    generation: 0,
-                },
-            }),
+        let configured = ModeFile {
+            mode: configured,
+            generation: 0,
+        };
+        let state = match (read_kept(kept)?, &file) {
+            (Some(kept), _) => kept,
+            (None, Some(file)) if matches!(kept, Kept::In(_)) => step::first_state(read_first(file)?),
+            (None, _) => step::first_state(configured),
         };
         Ok(Self {
             file,
             state: watch::Sender::new(state),
-            refused: RwLock::new(None),
+            looked: RwLock::default(),
             changing: Mutex::new(()),
         })
     }
@@ -109,7 +120,20 @@ impl Modes {
 
     /// What the mode file asked for and did not get.
     pub(crate) fn refused(&self) -> Option<Refused> {
-        self.refused.read().unwrap_or_else(PoisonError::into_inner).clone()
+        match &*self.looked.read().unwrap_or_else(PoisonError::into_inner) {
+            Looked::Refused(refused) => Some(refused.clone()),
+            Looked::Fine | Looked::PutOff => None,
+        }
+    }
+
+    /// Takes the mode that was found kept in the store; where none was, the mode file's is the first.
+    pub(crate) fn found(&self, kept: Option<ModeState>) -> Result<(), OpenModeError> {
+        match (kept, &self.file) {
+            (Some(kept), _) => self.show(kept),
+            (None, Some(file)) => self.show(step::first_state(read_first(file)?)),
+            (None, None) => {}
+        }
+        Ok(())
     }
 
     /// Takes the mode that is kept with the files, which are this server's from here on, or keeps the first one there; then looks
@@ -186,26 +210,26 @@ impl Modes {
     /// Takes over what the mode file asks for, if it asks for something new.
     pub(crate) async fn look_at_file(self: &Arc<Self>, files: &Files) {
         let Some(path) = &self.file else { return };
-        let refused = match ModeFile::read(path) {
-            Err(error) => Some(Refused {
+        let looked = match ModeFile::read(path) {
+            Err(error) => Looked::Refused(Refused {
                 mode: None,
                 generation: None,
                 reason: error.to_string(),
             }),
-            Ok(asked) if asked.generation <= self.state.borrow().generation => None,
+            Ok(asked) if asked.generation <= self.state.borrow().generation => Looked::Fine,
             Ok(asked) => self.take(files, asked).await,
         };
-        let mut known = self.refused.write().unwrap_or_else(PoisonError::into_inner);
-        if *known != refused {
-            if let Some(refused) = &refused {
+        let mut known = self.looked.write().unwrap_or_else(PoisonError::into_inner);
+        if *known != looked {
+            if let Looked::Refused(refused) = &looked {
                 let mode = self.current();
                 tracing::error!(?path, reason = refused.reason, staying = %mode, "the mode file was refused");
             }
-            *known = refused;
+            *known = looked;
         }
     }
 
-    async fn take(self: &Arc<Self>, files: &Files, asked: ModeFile) -> Option<Refused> {
+    async fn take(self: &Arc<Self>, files: &Files, asked: ModeFile) -> Looked {
         let wish = Wish {
             target: asked.mode,
             confirmed: true,
@@ -213,18 +237,30 @@ impl Modes {
             by: "operator".to_owned(),
             reason: Some("mode file".to_owned()),
         };
-        let error = self.change(files, wish).await.err()?;
-        Some(Refused {
-            mode: Some(asked.mode),
-            generation: Some(asked.generation),
-            reason: Chain(&error).to_string(),
-        })
+        match self.change(files, wish).await {
+            Ok(_) => Looked::Fine,
+            Err(TransitionError::Keep(error)) => {
+                if *self.looked.read().unwrap_or_else(PoisonError::into_inner) != Looked::PutOff {
+                    tracing::warn!(error = %Chain(&error), "the mode file cannot be followed yet; trying again");
+                }
+                Looked::PutOff
+            }
+            Err(refusal) => Looked::Refused(Refused {
+                mode: Some(asked.mode),
+                generation: Some(asked.generation),
+                reason: refusal.to_string(),
+            }),
+        }
     }
 
     /// What a request sees is what a restart will find.
     fn show(&self, state: ModeState) {
         self.state.send_replace(state);
     }
+}
+
+fn read_first(file: &Path) -> Result<ModeFile, OpenModeError> {
+    ModeFile::read(file).map_err(OpenModeError::File)
 }
 
 fn read_kept(kept: &Kept) -> Result<Option<ModeState>, OpenModeError> {

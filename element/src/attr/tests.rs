@@ -110,11 +110,15 @@ fn todays_name_wins_over_the_older_one() {
 #[test]
 fn document_above_the_limit_is_refused_with_its_size() {
     let mut metadata = sample();
-    metadata.description = Some("x".repeat(MAX_BYTES));
+    metadata.description = Some(String::new());
+    let room = MAX_BYTES - encode(&metadata).unwrap().len();
+    metadata.description = Some("x".repeat(room));
+    assert_eq!(encode(&metadata).unwrap().len(), MAX_BYTES);
+    metadata.description = Some("x".repeat(room + 1));
     let Err(AttrError::TooLarge { size }) = encode(&metadata) else {
         panic!("accepted")
     };
-    assert!(size > MAX_BYTES);
+    assert_eq!(size, MAX_BYTES + 1);
 }
 
 #[test]

@@ -29,14 +29,16 @@ struct Entry {
 impl VerifiedTokens {
     /// Whoever a token was verified for, while it is good.
     pub(super) fn get(&self, token: &str, generation: u64, now: u64) -> Option<Arc<Caller>> {
+        let fingerprint = fingerprint(token);
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         entries
-            .get(&fingerprint(token))
+            .get(&fingerprint)
             .filter(|entry| now < entry.until && entry.generation == generation)
             .map(|entry| Arc::clone(&entry.caller))
     }
 
     pub(super) fn insert(&self, token: &str, caller: Arc<Caller>, until: u64, generation: u64, now: u64) {
+        let fingerprint = fingerprint(token);
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() >= CAPACITY {
             entries.retain(|_, entry| now < entry.until);
@@ -49,7 +51,7 @@ impl VerifiedTokens {
             until,
             generation,
         };
-        entries.insert(fingerprint(token), entry);
+        entries.insert(fingerprint, entry);
     }
 }
 

@@ -120,7 +120,8 @@ pub(super) fn header(token: &str) -> Result<Header, AuthError> {
 
 fn validation(rules: &TokenRules) -> Validation {
     let mut validation = Validation::new(Algorithm::RS256);
-    validation.leeway = rules.leeway.as_secs();
+    // Parts of a second count as a whole one: the library knows no smaller.
+    validation.leeway = rules.leeway.as_secs() + u64::from(rules.leeway.subsec_nanos() > 0);
     validation.validate_nbf = true;
     let mut required = vec!["exp", "sub"];
     if let Some(issuer) = &rules.issuer {

@@ -338,3 +338,29 @@ async fn headers_that_are_no_single_bearer_token_are_refused() {
     );
     assert_eq!(authenticator.identify(&twice).await.err(), Some(AuthError::Malformed));
 }
+
+#[tokio::test]
+async fn clocks_may_differ_by_the_leeway_and_no_more() {
+    let now = get_current_timestamp();
+    for (leeway, late, good) in [(5, 2, true), (60, 30, true), (60, 120, false), (0, 30, false)] {
+        let rules = TokenRules {
+            leeway: Duration::from_secs(leeway),
+            ..rules(None, None)
+        };
+        let authenticator = authenticator(&rules);
+        for claims in [with(json!({ "exp": now - late })), with(json!({ "nbf": now + late }))] {
+            let known = identify(&authenticator, &OURS.sign(&claims)).await;
+            assert_eq!(known.is_ok(), good, "{leeway} {claims}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn token_is_verified_once() {
+    let (authenticator, token) = (authenticator(&rules(None, None)), OURS.sign(&good()));
+    let caller = async || match authenticator.identify(&headers(&format!("Bearer {token}"))).await {
+        Ok(Identity::Caller(caller)) => caller,
+        _ => panic!("the token is good"),
+    };
+    assert!(std::sync::Arc::ptr_eq(&caller().await, &caller().await));
+}

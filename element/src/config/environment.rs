@@ -12,7 +12,7 @@ use super::ConfigError;
 const OURS: [&str; 7] = ["DB_", "JWT_", "STORAGE_", "REDIS_", "UPLOAD_", "SERVER_", "APP_MODE"];
 
 /// Other programs use names that begin like this too: refused only when they nearly are one of ours.
-const SHARED: [&str; 4] = ["APP_", "ADMIN_", "LOG_", "HEALTH_"];
+const SHARED: [&str; 5] = ["APP_", "ADMIN_", "LOG_", "HEALTH_", "OTEL_"];
 
 /// Variables of the contract this version does not act on. Ignoring one would be worse than stopping.
 const LATER: [(&str, &str); 1] = [("DB_SSL_CLIENT_", "client certificates are not used")];

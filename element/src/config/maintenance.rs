@@ -7,7 +7,7 @@ use super::args::MaintenanceArgs;
 use super::value::{Value, parse_duration};
 
 const DEFAULT_GC_INTERVAL: Duration = Duration::from_secs(3600);
-const MIN_GC_INTERVAL: Duration = Duration::from_secs(60);
+const MIN_GC_INTERVAL: Duration = Duration::from_secs(1);
 const MAX_GC_INTERVAL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 const DEFAULT_SCRUB_INTERVAL: Duration = Duration::from_secs(7 * 24 * 3600);

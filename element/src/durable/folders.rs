@@ -11,7 +11,6 @@ use super::sync_folder;
 #[derive(Default)]
 pub struct FolderFlushes {
     folders: Mutex<HashMap<PathBuf, Folder>>,
-    ended: Condvar,
 }
 
 #[derive(Default)]
@@ -25,6 +24,8 @@ struct Folder {
 #[derive(Default)]
 struct Flush {
     result: OnceLock<Result<(), Failure>>,
+    /// Tells one of those who wait for it that it may begin, and all of them that it ended.
+    changed: Condvar,
 }
 
 /// An error that can be told to several.
@@ -66,7 +67,7 @@ impl FolderFlushes {
                 state.next = Arc::default();
                 break;
             }
-            folders = self.ended.wait(folders).unwrap_or_else(PoisonError::into_inner);
+            folders = mine.changed.wait(folders).unwrap_or_else(PoisonError::into_inner);
         }
         drop(folders);
         let result = sync_folder(folder);
@@ -80,11 +81,12 @@ impl FolderFlushes {
         let _ = flush.result.set(result);
         if let Some(state) = folders.get_mut(folder) {
             state.running = false;
+            state.next.changed.notify_one();
             if Arc::strong_count(&state.next) == 1 {
                 folders.remove(folder);
             }
         }
-        self.ended.notify_all();
+        flush.changed.notify_all();
     }
 
     fn folders(&self) -> MutexGuard<'_, HashMap<PathBuf, Folder>> {

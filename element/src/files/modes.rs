@@ -5,9 +5,9 @@ use element_api::ModeState;
 
 use super::turn::Turn;
 use super::unsettled::Bytes;
-use super::{FileError, Files, Inner};
+use super::{FileError, Files, Inner, OwnStore};
 use crate::index::FileChange;
-use crate::store::MODE_NOTE;
+use crate::store::{MODE_NOTE, Store};
 use crate::wal::Status;
 
 impl Files {
@@ -29,13 +29,7 @@ impl Files {
     /// # Errors
     /// When the store is away, or what it holds is no mode.
     pub(crate) async fn kept_mode(&self) -> Result<Option<ModeState>, FileError> {
-        let reading = "read the mode that was kept";
-        let bytes = self.inner.store.note(MODE_NOTE).await;
-        let bytes = bytes.map_err(FileError::storage(reading))?;
-        bytes
-            .map(|bytes| serde_json::from_slice(&bytes))
-            .transpose()
-            .map_err(|error| FileError::storage(reading)(error.into()))
+        kept_mode(self.inner.store.as_ref()).await
     }
 
     /// Keeps the state of a mode that stays as it is.
@@ -64,6 +58,25 @@ impl Files {
         let settling = inner.wal.settle(&record, Status::Committed, FileChange::Keep, None);
         inner.settle_or_keep(record.clone(), settling).await
     }
+}
+
+impl OwnStore {
+    /// As [`Files::kept_mode`].
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) async fn kept_mode(&self) -> Result<Option<ModeState>, FileError> {
+        kept_mode(self.store.as_ref()).await
+    }
+}
+
+async fn kept_mode(store: &dyn Store) -> Result<Option<ModeState>, FileError> {
+    let reading = "read the mode that was kept";
+    let bytes = store.note(MODE_NOTE).await.map_err(FileError::storage(reading))?;
+    bytes
+        .map(|bytes| serde_json::from_slice(&bytes))
+        .transpose()
+        .map_err(|error| FileError::storage(reading)(error.into()))
 }
 
 impl Inner {

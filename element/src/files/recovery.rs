@@ -8,7 +8,8 @@ use tokio::time::timeout;
 use super::unsettled::Bytes;
 use super::{Chain, FileError, Inner, KEEP_LOG, OpenError};
 use crate::durable;
-use crate::index::IndexError;
+use crate::index::{Index, IndexError};
+use crate::store::Store;
 use crate::wal::WalRecord;
 use crate::wal::recover::{self, RecoverError, Recovered};
 
@@ -123,4 +124,29 @@ fn busy(error: FileError) -> RecoverError {
         FileError::Index(error) => RecoverError::Index(error),
         error => RecoverError::Storage(std::io::Error::other(error)),
     }
+}
+
+/// Removes what uploads left that are not running any more, and answers how much that was.
+pub(super) async fn sweep(store: &dyn Store, index: &Index) -> Result<usize, OpenError> {
+    let mut left = store.leftovers().await.map_err(OpenError::Sweep)?;
+    if !left.is_empty() {
+        // Looked at afterwards: an entry is written before anything of its upload is kept.
+        let running = index.pending().await?;
+        left.retain(|left| {
+            let is_owner = |record: &WalRecord| {
+                let about = &record.operation_data;
+                left.belongs_to(record.transaction_id, [about.planned(), &about.storage_path])
+            };
+            !running.iter().any(is_owner)
+        });
+    }
+    if !left.is_empty() {
+        // What an upload that ended meanwhile had is a file now, or gone.
+        let still = store.leftovers().await.map_err(OpenError::Sweep)?;
+        left.retain(|left| still.contains(left));
+    }
+    for left in &left {
+        store.clear(left).await.map_err(OpenError::Sweep)?;
+    }
+    Ok(left.len())
 }

@@ -369,3 +369,22 @@ async fn deleted_file_is_gone_and_gives_its_room_back() {
         element.end().await;
     }
 }
+
+#[tokio::test]
+async fn temporary_files_expire_after_their_days_or_thirty() {
+    let element = Element::over(TestDatabase::sqlite()).await;
+    for (asked, days) in [(None, 30), (Some(1), 1), (Some(365), 365)] {
+        let details = Details {
+            retention_policy: RetentionPolicy::Temporary,
+            ttl_days: asked,
+            ..details("a.txt")
+        };
+        let Stored::Created(file) = element.try_store(details, b"abc").await.unwrap() else {
+            panic!("it is new");
+        };
+        assert_eq!(file.ttl_days, Some(days));
+        let after = file.expires_at.unwrap().duration_since(file.created_at);
+        assert_eq!(after, jiff::SignedDuration::from_hours(24 * i64::from(days)));
+    }
+    element.end().await;
+}

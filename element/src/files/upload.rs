@@ -107,7 +107,8 @@ impl Files {
             id,
             created_at,
             &Spooled {
-                size: declared.unwrap_or(limit),
+                // The digits it will have are not known; what fits without them is looked at again when they are.
+                size: 0,
                 checksum: "0".repeat(64),
             },
         )?;

@@ -47,12 +47,13 @@ impl Validators {
 
     /// Both as headers; the date only once it has passed.
     pub(super) fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+        // Room for those of a whole answer.
+        let mut headers = HeaderMap::with_capacity(12);
         if let Ok(etag) = HeaderValue::from_str(&self.etag) {
             headers.insert(header::ETAG, etag);
         }
         if self.modified <= SystemTime::now()
-            && let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(self.modified))
+            && let Ok(date) = HeaderValue::try_from(httpdate::fmt_http_date(self.modified))
         {
             headers.insert(header::LAST_MODIFIED, date);
         }

@@ -127,7 +127,10 @@ pub(super) async fn content(
             (StatusCode::PARTIAL_CONTENT, body)
         }
     };
-    Ok((status, answer, body).into_response())
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = answer;
+    Ok(response)
 }
 
 /// A file's content, by the path of older clients.
@@ -156,7 +159,7 @@ fn unsatisfiable(size: u64) -> ApiError {
 async fn one_part(app: &App, answer: &mut HeaderMap, content: &Content, range: Range<u64>) -> Result<Body, ApiError> {
     let size = content.metadata.file_size;
     let place = format!("bytes {}-{}/{size}", range.start, range.end.saturating_sub(1));
-    insert(answer, header::CONTENT_RANGE, &place);
+    insert(answer, header::CONTENT_RANGE, place);
     answer.insert(header::CONTENT_LENGTH, (range.end - range.start).into());
     part(app, content, range).await
 }
@@ -164,7 +167,7 @@ async fn one_part(app: &App, answer: &mut HeaderMap, content: &Content, range: R
 fn several_parts(app: &App, answer: &mut HeaderMap, content: Content, ranges: Vec<Range<u64>>) -> Body {
     let kind = answer.get(header::CONTENT_TYPE).cloned();
     let parts = Byteranges::new(kind, ranges, content.metadata.file_size);
-    insert(answer, header::CONTENT_TYPE, &parts.content_type());
+    insert(answer, header::CONTENT_TYPE, parts.content_type());
     answer.insert(header::CONTENT_LENGTH, parts.length().into());
     let sent = app.metrics().sent();
     let content = Arc::new(content);
@@ -204,17 +207,17 @@ fn representation_headers(file: &FileMetadata, validators: &Validators) -> Heade
     insert(
         &mut headers,
         header::CONTENT_DISPOSITION,
-        &attachment(&file.original_filename),
+        attachment(&file.original_filename),
     );
     if let Some(digest) = bytes_of_hex(&file.checksum) {
         let value = format!("sha-256=:{}:", STANDARD.encode(digest));
-        insert(&mut headers, HeaderName::from_static("repr-digest"), &value);
+        insert(&mut headers, HeaderName::from_static("repr-digest"), value);
     }
     headers
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    if let Ok(value) = HeaderValue::try_from(value) {
         headers.insert(name, value);
     }
 }

@@ -10,10 +10,10 @@ use super::sql::{Parameter, Sql, Statement, time_text};
 use super::{Index, IndexError};
 
 impl Sql {
-    fn many(&self, ids: &[Uuid]) -> Statement {
-        let (given, _) = self.dialect.lists();
+    pub(super) fn many(&self, ids: &[Uuid]) -> Statement {
+        let is_given = self.dialect.is_id_of("file_id", 1);
         let ids = Parameter::Text(json!(ids).to_string());
-        self.select_files(&format!("WHERE file_id IN {given}"), vec![ids])
+        self.select_files(&format!("WHERE {is_given}"), vec![ids])
     }
 
     fn rows_after(&self, after: Uuid, limit: u32) -> Statement {

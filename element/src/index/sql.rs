@@ -3,15 +3,15 @@
 //! The table prefix makes statements dynamic; [`Statement::text`] is the one place that vouches for them. Nothing from a
 //! client ever becomes part of a text.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use element_api::FileMetadata;
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use uuid::Uuid;
 
+use super::rows::{file_row, wal_row};
 use super::{IndexError, TablePrefix};
 use crate::wal::WalRecord;
 
@@ -177,14 +177,24 @@ impl Dialect {
         }
     }
 
-    /// The elements of the JSON array `$1`, as ids, and of `$2`, as text.
-    pub(super) const fn lists(self) -> (&'static str, &'static str) {
+    /// Whether `column` is among the ids of the JSON array in parameter `position`. In PostgreSQL it is no subquery: that could be
+    /// planned as a join, which reads the whole table.
+    pub(super) fn is_id_of(self, column: &str, position: usize) -> String {
         match self {
-            Self::Postgres => (
-                "(SELECT value::uuid FROM jsonb_array_elements_text($1::jsonb))",
-                "(SELECT value FROM jsonb_array_elements_text($2::jsonb))",
-            ),
-            Self::Sqlite => ("(SELECT value FROM json_each($1))", "(SELECT value FROM json_each($2))"),
+            Self::Postgres => {
+                format!("{column} = ANY (ARRAY(SELECT value::uuid FROM jsonb_array_elements_text(${position}::jsonb)))")
+            }
+            Self::Sqlite => format!("{column} IN (SELECT value FROM json_each(${position}))"),
+        }
+    }
+
+    /// Whether `column` is among the texts of the JSON array in parameter `position`.
+    fn is_text_of(self, column: &str, position: usize) -> String {
+        match self {
+            Self::Postgres => {
+                format!("{column} = ANY (ARRAY(SELECT jsonb_array_elements_text(${position}::jsonb)))")
+            }
+            Self::Sqlite => format!("{column} IN (SELECT value FROM json_each(${position}))"),
         }
     }
 
@@ -300,9 +310,12 @@ impl Sql {
     /// A path holds its file's id, so that the two lists cannot match crosswise.
     pub(super) fn remove_files_from(&self, table: &str, gone: &[(Uuid, String)]) -> Statement {
         let (ids, paths): (Vec<&Uuid>, Vec<&String>) = gone.iter().map(|(id, path)| (id, path)).unzip();
-        let (given_ids, given_paths) = self.dialect.lists();
+        let (is_given, at_given) = (
+            self.dialect.is_id_of("file_id", 1),
+            self.dialect.is_text_of("storage_path", 2),
+        );
         Statement::new(
-            format!("DELETE FROM {table} WHERE file_id IN {given_ids} AND storage_path IN {given_paths}"),
+            format!("DELETE FROM {table} WHERE {is_given} AND {at_given}"),
             vec![
                 Parameter::Text(json!(ids).to_string()),
                 Parameter::Text(json!(paths).to_string()),
@@ -374,51 +387,5 @@ impl Sql {
             self.dialect.select(&WAL_COLUMNS, &source),
             vec![Parameter::Text(id.to_string())],
         )
-    }
-}
-
-/// The metadata as a row: every column present, times with all their digits, and what search needs.
-fn file_row(file: &FileMetadata) -> Result<Value, IndexError> {
-    let mut row = object(file)?;
-    set_times(
-        &mut row,
-        &[
-            ("created_at", Some(file.created_at)),
-            ("updated_at", Some(file.updated_at)),
-            ("expires_at", file.expires_at),
-        ],
-    );
-    let metadata_text: BTreeMap<_, _> = file
-        .metadata
-        .iter()
-        .map(|(key, value)| (key, value.as_text()))
-        .collect();
-    row.insert("metadata_text".to_owned(), json!(metadata_text));
-    row.insert("search_text".to_owned(), super::search::text_of(file).into());
-    Ok(Value::Object(row))
-}
-
-fn wal_row(record: &WalRecord) -> Result<Value, IndexError> {
-    let mut row = object(record)?;
-    set_times(
-        &mut row,
-        &[
-            ("started_at", Some(record.started_at)),
-            ("completed_at", record.completed_at),
-        ],
-    );
-    Ok(Value::Object(row))
-}
-
-fn object(value: &impl serde::Serialize) -> Result<Map<String, Value>, IndexError> {
-    match serde_json::to_value(value)? {
-        Value::Object(object) => Ok(object),
-        _ => Ok(Map::new()),
-    }
-}
-
-fn set_times(row: &mut Map<String, Value>, times: &[(&str, Option<Timestamp>)]) {
-    for (name, time) in times {
-        row.insert((*name).to_owned(), time.map(time_text).into());
     }
 }

@@ -2,6 +2,7 @@
 
 mod changes;
 mod lease;
+mod plans;
 mod schema;
 mod search;
 mod trouble;

@@ -40,11 +40,11 @@ impl Sql {
         let ids: Vec<_> = files.iter().map(|file| file.file_id).collect();
         parameters.push(Parameter::Text(Self::file_rows(files)?));
         parameters.push(Parameter::Text(json!(ids).to_string()));
+        let is_given = self.dialect.is_id_of("file_id", 4);
         let count = "count(*) AS files, CAST(coalesce(sum(file_size), 0) AS BIGINT) AS bytes";
         let text = format!(
             "{logged}, stored AS ({} RETURNING file_size), \
-             before AS (SELECT {count} FROM {table} \
-             WHERE file_id IN (SELECT value::uuid FROM jsonb_array_elements_text($4::jsonb))), \
+             before AS (SELECT {count} FROM {table} WHERE {is_given}), \
              afterwards AS (SELECT {count} FROM stored), \
              complete AS (SELECT {complete} AS fine FROM logged) \
              UPDATE {totals} SET files = {totals}.files - before.files + afterwards.files * complete.fine, \

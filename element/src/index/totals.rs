@@ -46,12 +46,12 @@ impl Sql {
 
     fn adjust(&self, counted: Counted, sign: char, ids: &[Uuid]) -> Statement {
         let (totals, table, name) = (&self.totals, counted.table(self), counted.name());
-        let (given, _) = self.dialect.lists();
+        let is_given = self.dialect.is_id_of("found.file_id", 1);
         Statement::new(
             format!(
                 "UPDATE {totals} SET (files, bytes) = (SELECT {totals}.files {sign} count(*), \
                  {totals}.bytes {sign} CAST(coalesce(sum(found.file_size), 0) AS BIGINT) \
-                 FROM {table} AS found WHERE found.file_id IN {given}) WHERE name = '{name}'"
+                 FROM {table} AS found WHERE {is_given}) WHERE name = '{name}'"
             ),
             vec![Parameter::Text(json!(ids).to_string())],
         )

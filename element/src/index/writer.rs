@@ -130,7 +130,7 @@ async fn transact(backend: &dyn Backend, sql: &Sql, changes: &[Change]) -> Resul
 }
 
 /// The last change of an entry or a file wins: a statement must not touch a row twice. Rows that go do so before others come.
-fn statements(sql: &Sql, changes: &[Change]) -> Result<Vec<Statement>, IndexError> {
+pub(super) fn statements(sql: &Sql, changes: &[Change]) -> Result<Vec<Statement>, IndexError> {
     let (mut records, mut put, mut gone) = (BTreeMap::new(), BTreeMap::<Uuid, FileMetadata>::new(), Vec::new());
     for change in changes {
         records.insert(change.record.transaction_id, change.record.clone());

@@ -243,6 +243,19 @@ async fn broken_mode_file_stops_a_first_start_but_no_later_one() {
 }
 
 #[tokio::test]
+async fn mode_kept_in_a_bucket_comes_before_a_mode_file_that_cannot_be_read() {
+    let missing = PathBuf::from("/nonexistent/mode.json");
+    let modes = Modes::open(&Kept::Elsewhere, Mode::Edit, Some(missing)).unwrap();
+    assert!(matches!(modes.found(None), Err(OpenModeError::File(_))));
+    let kept = step::first_state(ModeFile {
+        mode: Mode::Ar,
+        generation: 7,
+    });
+    modes.found(Some(kept.clone())).unwrap();
+    assert_eq!(modes.state(), kept);
+}
+
+#[tokio::test]
 async fn person_cannot_change_what_a_file_rules_but_the_operator_can() {
     let element = Element::new().await;
     let modes = element.start(Mode::Edit, Some(element.mode_file("rw", 1))).await;

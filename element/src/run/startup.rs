@@ -104,6 +104,9 @@ impl Startup {
         // Each try is another server to the database: what one took over and did not finish is left over for the next.
         let settings = || settings(&self.element, &self.storage);
         let store = patiently(|| async { Ok(OwnStore::take(&settings()).await?) }.boxed()).await?;
+        // What may be read depends on the mode, and a bucket is the only one to know it.
+        let kept = patiently(|| async { store.kept_mode().await.context("failed to read the mode") }.boxed()).await?;
+        self.app.modes().found(kept)?;
         self.app.readable(store.reader());
         patiently(|| open(&store, settings(), &self.element, &self.database).boxed()).await
     }

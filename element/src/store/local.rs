@@ -3,6 +3,7 @@
 mod buffers;
 mod care;
 mod content;
+mod place;
 mod scan;
 mod spool;
 mod threads;
@@ -12,8 +13,8 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::future::ready;
 use std::io::{self, Read as _};
-use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, RwLock};
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -24,7 +25,7 @@ use uuid::Uuid;
 
 use self::buffers::Buffers;
 use self::content::{LocalContent, open_cached};
-use self::spool::{Content, LocalSpool};
+use self::spool::LocalSpool;
 use self::threads::WriterThreads;
 use super::name::storage_folder;
 use super::{
@@ -37,9 +38,6 @@ use crate::{attr, durable};
 const OWN: &str = ".artstore";
 const TEMPORARY: &str = ".artstore/tmp";
 const LOCK: &str = ".artstore/lock";
-
-/// Folders remembered as durable. There is a new one every hour; a client cannot make this grow.
-const MAX_KNOWN_FOLDERS: usize = 1024;
 
 /// Files in flight between the walking thread and whoever takes them.
 const WALK_AHEAD: usize = 1024;
@@ -234,18 +232,18 @@ impl Store for LocalStore {
 
     fn open_content<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Readable>>> {
         Box::pin(async move {
-            let places = self.inner.places(storage_path)?;
-            let file = match open_cached(&places.content, OFlags::RDONLY) {
+            let path = self.inner.content_path(storage_path)?;
+            let file = match open_cached(&path, OFlags::RDONLY) {
                 Some(file) => file,
-                None => read(move || File::open(&places.content)).await?,
+                None => read(move || File::open(&path)).await?,
             };
             Ok(Box::new(LocalContent::new(file, self.inner.buffers.clone())) as Box<dyn Readable>)
         })
     }
 
     fn stamp(&self, storage_path: &str) -> Option<Stamp> {
-        let places = self.inner.places(storage_path).ok()?;
-        Stamp::of(&open_cached(&places.attributes, OFlags::PATH)?).ok()
+        let path = self.inner.attributes_path(storage_path).ok()?;
+        Stamp::of(&open_cached(&path, OFlags::PATH)?).ok()
     }
 
     fn stamped_attributes<'a>(&'a self, storage_path: &'a str) -> BoxFuture<'a, io::Result<Option<Stamped>>> {
@@ -369,96 +367,4 @@ fn read_all_attributes(file: &File) -> io::Result<Vec<u8>> {
 /// Runs a read off the async threads, apart from the writers'.
 async fn read<T: Send + 'static>(job: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     spawn_blocking(job).await.map_err(io::Error::other)?
-}
-
-struct Places {
-    /// Below the root.
-    folder: PathBuf,
-    content: PathBuf,
-    attributes: PathBuf,
-}
-
-impl Inner {
-    /// Flushes spooled content and its attributes and gives both their places, content first, attributes last.
-    async fn publish(
-        self: &Arc<Self>,
-        transaction: Uuid,
-        content: Content,
-        storage_path: &str,
-        attributes: Vec<u8>,
-    ) -> io::Result<()> {
-        let (inner, places) = (Arc::clone(self), self.places(storage_path)?);
-        self.threads
-            .run(move || {
-                let content = match content {
-                    Content::Written(file) => file,
-                    Content::Held(bytes) => durable::create(&inner.temporary(transaction), &bytes)?,
-                };
-                let temporary = inner.temporary_attributes(transaction);
-                durable::write_new_beside(&temporary, &attributes, &content)?;
-                let _stays = inner.folders.read().unwrap_or_else(PoisonError::into_inner);
-                inner.make_durable(&places.folder)?;
-                inner.fence.check()?;
-                durable::rename(&inner.temporary(transaction), &places.content)?;
-                inner.fence.check()?;
-                durable::rename(&temporary, &places.attributes)?;
-                inner.flushes.sync(&inner.root.join(&places.folder))
-            })
-            .await
-    }
-
-    /// Removes the temporary files of a transaction, if any.
-    async fn discard(self: &Arc<Self>, transaction: Uuid) -> io::Result<()> {
-        let inner = Arc::clone(self);
-        self.threads
-            .run(move || {
-                durable::remove(&inner.temporary(transaction))?;
-                durable::remove(&inner.temporary_attributes(transaction))?;
-                Ok(())
-            })
-            .await
-    }
-
-    fn temporary(&self, transaction: Uuid) -> PathBuf {
-        self.root.join(TEMPORARY).join(transaction.to_string())
-    }
-
-    fn temporary_attributes(&self, transaction: Uuid) -> PathBuf {
-        self.root.join(TEMPORARY).join(format!("{transaction}{}", attr::SUFFIX))
-    }
-
-    /// Where a file's parts stand. A path that leads out of the root, which only a tampered database could hold, is refused.
-    fn places(&self, storage_path: &str) -> io::Result<Places> {
-        let relative = Path::new(storage_path);
-        if !relative.components().all(|part| matches!(part, Component::Normal(_))) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "the storage path leads out of the storage folder",
-            ));
-        }
-        Ok(Places {
-            folder: relative.parent().map(Path::to_path_buf).unwrap_or_default(),
-            content: self.root.join(relative),
-            attributes: self.root.join(format!("{storage_path}{}", attr::SUFFIX)),
-        })
-    }
-
-    /// Makes a folder durable, the first time this process uses it and whenever somebody removed it.
-    fn make_durable(&self, folder: &Path) -> io::Result<()> {
-        let known = self
-            .known_folders
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(folder);
-        if known && self.root.join(folder).is_dir() {
-            return Ok(());
-        }
-        durable::create_folders(&self.root, folder)?;
-        let mut known = self.known_folders.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MAX_KNOWN_FOLDERS {
-            known.clear();
-        }
-        known.insert(folder.to_path_buf());
-        Ok(())
-    }
 }

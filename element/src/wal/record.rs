@@ -88,3 +88,32 @@ pub struct WalRecord {
     /// When it was settled.
     pub completed_at: Option<Timestamp>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{OperationType, Status};
+
+    #[test]
+    fn words_of_the_log_stay_what_earlier_versions_wrote() {
+        for (kind, word) in [
+            (OperationType::FileCreate, "file_create"),
+            (OperationType::FileUpdate, "file_update"),
+            (OperationType::FileDelete, "file_delete"),
+            (OperationType::FileQuarantine, "file_quarantine"),
+            (OperationType::FileReconcile, "file_reconcile"),
+            (OperationType::ModeChange, "mode_change"),
+        ] {
+            assert_eq!(json!(kind), json!(word));
+        }
+        for (status, word) in [
+            (Status::Pending, "pending"),
+            (Status::Committed, "committed"),
+            (Status::RolledBack, "rolled_back"),
+            (Status::Failed, "failed"),
+        ] {
+            assert_eq!(json!(status), json!(word));
+        }
+    }
+}

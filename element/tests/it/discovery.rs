@@ -1,85 +1,17 @@
 //! Discovery in a real Redis: alone, encrypted, a cluster, and away.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncCommands, ConnectionAddr, IntoConnectionInfo};
+use redis::AsyncCommands;
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::harness::announced::{Announced, redis, server};
 use crate::harness::certificates::Authority;
 use crate::harness::client::send;
 use crate::harness::proxy::Proxy;
 use crate::harness::redis::{Cluster, HOST, Server};
 use crate::harness::{Element, Setup, eventually};
-
-fn server() -> (String, u16) {
-    let url = std::env::var("ARTSTORE_TEST_REDIS")
-        .expect("ARTSTORE_TEST_REDIS must be the URL of a Redis server; `make test` sets it");
-    match url.as_str().into_connection_info().unwrap().addr() {
-        ConnectionAddr::Tcp(host, port) => (host.clone(), *port),
-        other => panic!("ARTSTORE_TEST_REDIS must be reached by TCP, not {other}"),
-    }
-}
-
-async fn redis() -> MultiplexedConnection {
-    let (host, port) = server();
-    let client = redis::Client::open((host, port)).unwrap();
-    client
-        .get_multiplexed_async_connection()
-        .await
-        .expect("ARTSTORE_TEST_REDIS answers")
-}
-
-struct Announced {
-    setup: Setup,
-    id: String,
-}
-
-impl Announced {
-    fn new(mode: &str, host: &str, port: u16) -> Self {
-        Self::over(Setup::embedded(), mode, host, port)
-    }
-
-    fn over(mut setup: Setup, mode: &str, host: &str, port: u16) -> Self {
-        let id = format!("it-{}", uuid::Uuid::new_v4().simple());
-        for (name, value) in [
-            ("STORAGE_ELEMENT_ID", id.as_str()),
-            ("DB_TABLE_PREFIX", "storage_elem_it_"),
-            ("STORAGE_PRIORITY", "7"),
-            // However full the disk of the test is.
-            ("STORAGE_MAX_SIZE", "1Gi"),
-            ("STORAGE_EXTERNAL_ENDPOINT", "http://storage-it:8010"),
-            ("REDIS_HOST", host),
-            ("REDIS_PORT", &port.to_string()),
-            ("HEALTH_REPORT_INTERVAL", "1s"),
-            ("APP_MODE", mode),
-        ] {
-            setup.set(name, value);
-        }
-        Self { setup, id }
-    }
-
-    /// One that is told of Redis later.
-    fn nowhere(mode: &str) -> Self {
-        Self::new(mode, "127.0.0.1", 1)
-    }
-
-    fn key(&self) -> String {
-        format!("storage:elements:{}", self.id)
-    }
-
-    async fn hash(&self, redis: &mut impl AsyncCommands) -> BTreeMap<String, String> {
-        redis.hgetall(self.key()).await.unwrap()
-    }
-
-    async fn score(&self, redis: &mut impl AsyncCommands, set: &str) -> Option<f64> {
-        redis
-            .zscore(format!("storage:{set}:by_priority"), &self.id)
-            .await
-            .unwrap()
-    }
-}
 
 #[tokio::test]
 async fn element_announces_itself_follows_its_mode_and_leaves() {
@@ -128,6 +60,23 @@ async fn element_announces_itself_follows_its_mode_and_leaves() {
     .await;
     element.stop().await;
     assert!(announced.hash(&mut redis).await.is_empty());
+}
+
+#[tokio::test]
+async fn element_that_was_not_told_its_endpoint_announces_its_host_and_port() {
+    let (host, port) = server();
+    let mut redis = redis().await;
+    let mut announced = Announced::new("rw", &host, port);
+    announced.setup.unset("STORAGE_EXTERNAL_ENDPOINT");
+    let element = announced.setup.start().await;
+    eventually("the element is announced", async || {
+        !announced.hash(&mut redis).await.is_empty()
+    })
+    .await;
+    let host = rustix::system::uname().nodename().to_str().unwrap().to_owned();
+    let endpoint = format!("http://{host}:{}", element.client.address.port());
+    assert_eq!(announced.hash(&mut redis).await["endpoint"], endpoint);
+    element.stop().await;
 }
 
 #[tokio::test]

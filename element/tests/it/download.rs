@@ -240,3 +240,23 @@ async fn what_is_not_there_is_not_found() {
         element.client.get(path).await.expect_problem(404, "NOT_FOUND");
     }
 }
+
+#[tokio::test]
+async fn what_is_wrong_inside_is_logged_and_not_told() {
+    let setup = Setup::embedded();
+    let element = setup.start().await;
+    let file = element.client.store("a.txt", b"abc").await;
+    let storage_path = file["storage_path"].as_str().unwrap();
+    std::fs::remove_file(setup.root().join(storage_path)).unwrap();
+    let answer = element
+        .client
+        .get(&format!("/files/{}", file["file_id"].as_str().unwrap()))
+        .await;
+    let body = String::from_utf8(answer.body.clone()).unwrap();
+    let problem = answer.expect_problem(500, "INTERNAL_ERROR");
+    assert!(!body.contains(storage_path) && !body.contains("No such file"), "{body}");
+    let line = element.stderr.wait_for("the request failed").await;
+    assert!(line.contains("No such file"), "{line}");
+    assert!(line.contains(problem["request_id"].as_str().unwrap()), "{line}");
+    element.stop().await;
+}

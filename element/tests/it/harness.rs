@@ -1,5 +1,6 @@
 //! Starting elements and talking to them.
 
+pub(crate) mod announced;
 pub(crate) mod bucket;
 pub(crate) mod certificates;
 pub(crate) mod client;

@@ -49,6 +49,26 @@ async fn sigterm_lets_a_slow_upload_finish_and_refuses_new_connections() {
 }
 
 #[tokio::test]
+async fn sigterm_lets_a_slow_download_finish() {
+    for setup in [Setup::embedded(), Setup::bucket().await] {
+        let mut element = setup.start().await;
+        let content: Vec<u8> = (0..24_000_000_u32).map(|number| (number % 251) as u8).collect();
+        let file = element.client.store("large.bin", &content).await;
+        let path = format!("/files/{}", file["file_id"].as_str().unwrap());
+        let mut answer = element.client.by("user", "GET", &path).send().await.unwrap();
+        let mut got = answer.chunk().await.unwrap().unwrap().to_vec();
+        element.signal(Signal::TERM);
+        element.stderr.wait_for("stopped accepting").await;
+        while let Some(chunk) = answer.chunk().await.unwrap() {
+            got.extend_from_slice(&chunk);
+        }
+        assert!(got == content, "{} bytes came of {}", got.len(), content.len());
+        let status = element.wait_exit().await;
+        assert_eq!(status.code(), Some(0), "{}", element.stderr.text());
+    }
+}
+
+#[tokio::test]
 async fn restart_and_kill_keep_every_file() {
     for setup in Setup::each().await {
         let mut element = setup.start().await;

@@ -283,14 +283,7 @@ async fn expired_files_go_in_edit_and_in_no_other_mode() {
     for (mode, left) in [("edit", 1), ("rw", 2), ("ro", 2), ("ar", 2)] {
         let mut setup = Setup::embedded();
         setup.set("APP_MODE", mode);
-        let kept = crate::drop_in::file(1);
-        let mut expired = crate::drop_in::file(2);
-        expired["retention_policy"] = "temporary".into();
-        expired["ttl_days"] = 1.into();
-        expired["expires_at"] = "2024-05-07T00:00:00Z".into();
-        for file in [&kept, &expired] {
-            crate::drop_in::write(&setup.root(), file);
-        }
+        write_one_kept_and_one_expired(&setup);
         let element = setup.start().await;
         let task = task(&element, "gc").await;
         assert_eq!(task["status"], "succeeded", "{mode}");
@@ -300,4 +293,46 @@ async fn expired_files_go_in_edit_and_in_no_other_mode() {
         assert_eq!(element.client.json("/info").await["wal_pending"], 0);
         element.stop().await;
     }
+}
+
+fn write_one_kept_and_one_expired(setup: &Setup) {
+    let kept = crate::drop_in::file(1);
+    let mut expired = crate::drop_in::file(2);
+    expired["retention_policy"] = "temporary".into();
+    expired["ttl_days"] = 1.into();
+    expired["expires_at"] = "2024-05-07T00:00:00Z".into();
+    for file in [&kept, &expired] {
+        crate::drop_in::write(&setup.root(), file);
+    }
+}
+
+#[tokio::test]
+async fn expired_files_go_and_a_scrub_that_is_due_runs_though_nobody_asks() {
+    let mut setup = Setup::embedded();
+    setup.set("STORAGE_GC_INTERVAL", "1s");
+    write_one_kept_and_one_expired(&setup);
+    std::fs::create_dir_all(setup.root().join(".artstore")).unwrap();
+    let long_ago = json!({ "since": "2024-01-01T00:00:00Z", "finished_at": "2024-02-01T00:00:00Z", "course": null });
+    std::fs::write(setup.root().join(".artstore/scrub.json"), long_ago.to_string()).unwrap();
+    let element = setup.start().await;
+    eventually("the expired file is gone", async || {
+        element.client.json("/info").await["files"] == 1
+    })
+    .await;
+    eventually("a scrub ran", async || {
+        let text = metrics(&element).await;
+        text.contains("artstore_element_tasks_total{kind=\"scrub\",status=\"succeeded\"} 1")
+    })
+    .await;
+    let text = metrics(&element).await;
+    for line in [
+        "artstore_element_gc_files_total 1",
+        "artstore_element_gc_failed_total 0",
+    ] {
+        assert!(text.lines().any(|written| written == line), "{line} in\n{text}");
+    }
+    let log = element.stderr.text();
+    let begun = log.lines().find(|line| line.contains("a task begins")).unwrap();
+    assert!(begun.contains("schedule") && begun.contains("audit"), "{begun}");
+    element.stop().await;
 }

@@ -22,7 +22,7 @@ fn by_operator(element: &Element, body: Value) -> RequestBuilder {
 
 #[tokio::test]
 async fn admin_moves_the_element_and_a_restart_keeps_it() {
-    for mut setup in Setup::both().await {
+    for mut setup in Setup::each().await {
         setup.set("APP_MODE", "rw");
         let element = setup.start().await;
         let file = element.client.store("a.txt", b"abc").await;
@@ -42,6 +42,9 @@ async fn admin_moves_the_element_and_a_restart_keeps_it() {
         for (name, value) in [("from", "rw"), ("to", "ro"), ("by", "admin-1"), ("reason", "audit")] {
             assert_eq!(last[name], value);
         }
+        let line: Value = serde_json::from_str(&element.stderr.wait_for("the mode changed").await).unwrap();
+        let audited = ["audit", "from", "to", "by", "reason"].map(|name| line[name].clone());
+        assert_eq!(json!(audited), json!([true, "rw", "ro", "admin-1", "audit"]), "{line}");
         element
             .client
             .upload("b.txt", b"abc", &[])

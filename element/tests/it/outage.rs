@@ -12,7 +12,10 @@ use crate::harness::{GENEROUS, Setup, eventually};
 const REFUSAL_LIMIT: Duration = Duration::from_secs(6);
 
 async fn over_a_wire(whole: bool) -> (Setup, Proxy) {
-    let mut setup = Setup::postgres().await;
+    wired(Setup::postgres().await, whole).await
+}
+
+async fn wired(mut setup: Setup, whole: bool) -> (Setup, Proxy) {
     let wire = Proxy::to(format!("{}:{}", setup.get("DB_HOST"), setup.get("DB_PORT")), whole).await;
     setup.set("DB_HOST", "127.0.0.1");
     setup.set("DB_PORT", &wire.address.port().to_string());
@@ -71,6 +74,63 @@ async fn files_are_read_by_id_before_the_database_was_ever_reached() {
     wire.mend();
     element.wait_ready().await;
     assert_eq!(element.client.get(&path).await.expect(200).body, b"abc");
+    element.stop().await;
+}
+
+#[tokio::test]
+async fn mode_that_was_kept_holds_before_the_database_was_ever_reached() {
+    for setup in [Setup::postgres().await, Setup::bucket().await] {
+        let (mut setup, wire) = wired(setup, true).await;
+        setup.set("APP_MODE", "rw");
+        let element = setup.start().await;
+        let file = element.client.store("a.txt", b"abc").await;
+        for mode in ["ro", "ar"] {
+            let wish = json!({ "target_mode": mode });
+            let request = element.client.by("admin", "POST", "/mode/transition").json(&wish);
+            send(request).await.expect(200);
+        }
+        element.stop().await;
+        wire.cut();
+        setup.set("APP_MODE", "edit");
+        let element = setup.start_unready(&["serve"]).await;
+        let path = format!("/files/{}", file["file_id"].as_str().unwrap());
+        eventually("metadata is served", async || {
+            element.client.get(&format!("{path}/metadata")).await.status == 200
+        })
+        .await;
+        element.client.get(&path).await.expect_problem(409, "MODE_NOT_ALLOWED");
+        assert_eq!(element.client.json("/mode").await["mode"], "ar");
+        wire.mend();
+        element.wait_ready().await;
+        assert_eq!(element.client.json("/mode").await["mode"], "ar");
+        element.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn mode_file_that_comes_while_the_database_is_away_is_followed_later_and_not_called_refused() {
+    let (mut setup, wire) = over_a_wire(true).await;
+    let write = |setup: &Setup, mode: &str, generation: i64| {
+        setup.file(
+            "mode.json",
+            &json!({ "mode": mode, "generation": generation }).to_string(),
+        )
+    };
+    let file = write(&setup, "rw", 1);
+    setup.set("APP_MODE_FILE", file.to_str().unwrap());
+    let element = setup.start().await;
+    wire.cut();
+    write(&setup, "ro", 2);
+    element.stderr.wait_for("the mode file cannot be followed yet").await;
+    let state = element.client.json("/mode").await;
+    assert_eq!((&state["mode"], &state["refused"]), (&json!("rw"), &json!(null)));
+    let metrics = String::from_utf8(element.client.get("/metrics").await.body).unwrap();
+    assert!(metrics.contains("artstore_element_mode_file_refused 0"), "{metrics}");
+    wire.mend();
+    eventually("the file is followed", async || {
+        element.client.json("/mode").await["generation"] == 2
+    })
+    .await;
     element.stop().await;
 }
 

@@ -50,6 +50,28 @@ async fn what_one_stores_the_other_serves() {
 }
 
 #[tokio::test]
+async fn mode_that_one_changes_the_other_follows() {
+    for mut setup in shared().await {
+        setup.set("APP_MODE", "rw");
+        let (one, other) = (setup.start().await, setup.start().await);
+        let wish = json!({ "target_mode": "ro" });
+        let request = one.client.by("admin", "POST", "/mode/transition").json(&wish);
+        send(request).await.expect(200);
+        eventually("the other follows", async || {
+            other.client.json("/mode").await["mode"] == "ro"
+        })
+        .await;
+        other
+            .client
+            .upload("a.txt", b"abc", &[])
+            .await
+            .expect_problem(409, "MODE_NOT_ALLOWED");
+        one.stop().await;
+        other.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn upload_of_a_killed_server_is_undone_by_a_living_one() {
     for setup in shared().await {
         let (mut one, other) = (setup.start().await, setup.start().await);

@@ -216,3 +216,65 @@ async fn folder_in_use_is_refused() {
     assert!(error.to_string().contains("another element is using"), "{error}");
     element.end().await;
 }
+
+#[tokio::test]
+async fn uploads_that_run_have_their_room_reserved() {
+    let (database, folder) = (TestDatabase::sqlite(), tempfile::tempdir().unwrap());
+    let settings = Settings {
+        max_size: Some(1_000_000),
+        ..settings(folder.path())
+    };
+    let files = Files::open(settings, database.migrated().await).await.unwrap();
+    let before = files.capacity().used_bytes;
+    let begin = || async { files.begin(author(), &details("a"), Some(600_000)).await };
+    let first = begin().await.unwrap();
+    assert!(files.capacity().used_bytes >= before + 600_000);
+    assert_eq!(begin().await.err().unwrap().code(), ErrorCode::StorageFull);
+    drop(first);
+    eventually(async || files.capacity().used_bytes == before).await;
+    drop(begin().await.unwrap());
+    files.shutdown().await;
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn more_uploads_at_once_than_allowed_are_told_to_come_back() {
+    let element = Element::over(TestDatabase::sqlite()).await;
+    let begin = || async { element.files.begin(author(), &details("a"), Some(1)).await };
+    let mut running = Vec::new();
+    for _ in 0..crate::files::MAX_UPLOADS {
+        running.push(begin().await.unwrap());
+    }
+    assert_eq!(begin().await.err().unwrap().code(), ErrorCode::Unavailable);
+    running.pop();
+    eventually(async || begin().await.is_ok()).await;
+    drop(running);
+    element.end().await;
+}
+
+#[tokio::test]
+async fn log_is_pruned_by_itself_once_its_entries_are_old() {
+    let (database, folder) = (TestDatabase::sqlite(), tempfile::tempdir().unwrap());
+    let (index, began) = (database.migrated().await, jiff::Timestamp::UNIX_EPOCH);
+    let wal = crate::wal::Wal::new(index.clone(), "earlier".into());
+    let mut entry = wal.record(OperationType::FileDelete, Uuid::now_v7(), "2020/01/01/00/gone");
+    entry.status = crate::wal::Status::Committed;
+    entry.completed_at = Some(jiff::Timestamp::now() - jiff::SignedDuration::from_hours(25));
+    wal.put(&entry).await.unwrap();
+    assert_eq!(index.logged_since(began).await.unwrap().len(), 1);
+    let files = Files::open(settings(folder.path()), index.clone()).await.unwrap();
+    eventually(async || index.logged_since(began).await.unwrap().is_empty()).await;
+    files.shutdown().await;
+    database.drop().await;
+}
+
+async fn eventually(holds: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), waiting)
+        .await
+        .expect("it comes true");
+}

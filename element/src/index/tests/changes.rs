@@ -1,14 +1,19 @@
 //! Changes of rows and log entries, alone and together.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use element_api::FileMetadata;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use uuid::Uuid;
 
 use super::{TestDatabase, file, put};
+use crate::index::migrate::Step;
 use crate::index::sql::Statement;
-use crate::index::{Change, FileChange};
+use crate::index::writer::Writer;
+use crate::index::{Backend, Change, FileChange, IndexError, MigrationStatus};
 use crate::wal::{OperationType, Status, Wal};
 
 #[tokio::test]
@@ -222,6 +227,60 @@ async fn pending_entries_are_listed_until_they_are_settled_and_pruned_after() {
             .await
             .unwrap();
         assert_eq!(index.logged_since(record.started_at).await.unwrap(), []);
+        index.close().await;
+        database.drop().await;
+    }
+}
+
+/// Counts what goes through.
+struct Counting {
+    backend: Arc<dyn Backend>,
+    transactions: AtomicUsize,
+}
+
+impl Backend for Counting {
+    fn transact<'a>(&'a self, statements: &'a [Statement]) -> BoxFuture<'a, Result<(), sqlx::Error>> {
+        self.transactions.fetch_add(1, Ordering::Relaxed);
+        self.backend.transact(statements)
+    }
+
+    fn fetch<'a>(&'a self, statement: &'a Statement) -> BoxFuture<'a, Result<Vec<String>, sqlx::Error>> {
+        self.backend.fetch(statement)
+    }
+
+    fn migrate<'a>(&'a self, step: Step<'a>) -> BoxFuture<'a, Result<MigrationStatus, IndexError>> {
+        self.backend.migrate(step)
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        self.backend.close()
+    }
+}
+
+#[tokio::test]
+async fn changes_made_at_once_share_commits() {
+    for database in TestDatabase::both().await {
+        let index = database.migrated().await;
+        let counting = Arc::new(Counting {
+            backend: Arc::clone(&index.backend),
+            transactions: 0.into(),
+        });
+        let writer = Writer::start(counting.clone(), Arc::clone(&index.sql));
+        let wal = Wal::new(index.clone(), "test".into());
+        let changes = (1..=200).map(|number| Change {
+            record: wal.record(
+                OperationType::FileCreate,
+                file(number).file_id,
+                &file(number).storage_path,
+            ),
+            file: FileChange::Put(Box::new(file(number))),
+        });
+        for result in futures::future::join_all(changes.map(|change| writer.submit(change))).await {
+            result.unwrap();
+        }
+        let transactions = counting.transactions.load(Ordering::Relaxed);
+        assert!(transactions <= 20, "{transactions} transactions for 200 changes");
+        assert_eq!(index.stats().await.unwrap().files, 200);
         index.close().await;
         database.drop().await;
     }
