@@ -64,6 +64,12 @@ impl Scene {
         Ok(folder)
     }
 
+    /// A folder nobody used before.
+    pub(crate) fn new_folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = tempfile::Builder::new().prefix(name).tempdir_in(self.folder.path())?;
+        Ok(folder.keep())
+    }
+
     /// What the figures were measured on, in a line.
     pub(crate) fn machine(&self) -> Result<String> {
         let cpus = fs::read_to_string("/proc/cpuinfo")?;

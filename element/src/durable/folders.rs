@@ -64,12 +64,16 @@ impl FolderFlushes {
             let state = folders.entry(folder.to_owned()).or_default();
             if !state.running {
                 state.running = true;
-                state.next = Arc::default();
                 break;
             }
             folders = mine.changed.wait(folders).unwrap_or_else(PoisonError::into_inner);
         }
         drop(folders);
+        // Whoever is about to come may come along.
+        std::thread::yield_now();
+        if let Some(state) = self.folders().get_mut(folder) {
+            state.next = Arc::default();
+        }
         let result = sync_folder(folder);
         self.end(folder, &mine, result.as_ref().copied().map_err(Failure::from));
         result
