@@ -175,6 +175,10 @@ trait Backend: Send + Sync {
     fn fetch<'a>(&'a self, statement: &'a Statement) -> BoxFuture<'a, Result<Vec<String>, sqlx::Error>>;
     /// Brings the schema to the newest version.
     fn migrate<'a>(&'a self, step: migrate::Step<'a>) -> BoxFuture<'a, Result<MigrationStatus, IndexError>>;
+    /// Whether it need not be asked to know that it is there.
+    fn answered_lately(&self) -> bool {
+        false
+    }
     /// Closes every connection.
     fn close(&self) -> BoxFuture<'_, ()>;
 }
@@ -234,6 +238,17 @@ impl Index {
     /// `postgres` or `sqlite`.
     pub fn kind(&self) -> &'static str {
         self.sql.dialect.name()
+    }
+
+    /// Whether the database answers, or did a moment ago: whoever asks often is told without asking it each time.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn look(&self) -> Result<(), IndexError> {
+        if self.backend.answered_lately() {
+            return Ok(());
+        }
+        self.ping().await
     }
 
     /// Whether the database answers.

@@ -115,7 +115,7 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
 }
 
 async fn database(files: &Files) -> Result<(), &'static str> {
-    files.index().ping().await.map_err(|_| "does not answer")
+    files.index().look().await.map_err(|_| "does not answer")
 }
 
 async fn storage(files: &Files) -> Result<(), &'static str> {

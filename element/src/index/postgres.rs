@@ -116,7 +116,12 @@ impl Postgres {
         let patience = self.pulse.patience()?;
         let mut connection = patience.wait(pool.acquire()).await??;
         match patience.wait(work(&mut connection)).await {
-            Ok(result) => result,
+            Ok(result) => {
+                if result.is_ok() {
+                    self.pulse.felt();
+                }
+                result
+            }
             Err(silent) => {
                 connection.close_on_drop();
                 Err(silent)
@@ -170,6 +175,10 @@ impl Backend for Postgres {
             let rows = self.on_connection(&self.reads, fetch).await?;
             rows.iter().map(|row| sqlx::Row::try_get(row, 0)).collect()
         })
+    }
+
+    fn answered_lately(&self) -> bool {
+        self.pulse.was_felt_lately()
     }
 
     fn migrate<'a>(&'a self, step: Step<'a>) -> BoxFuture<'a, Result<MigrationStatus, IndexError>> {

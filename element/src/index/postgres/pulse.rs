@@ -23,6 +23,9 @@ const KNOCK: Duration = Duration::from_millis(350);
 /// A server found silent is left alone for so long. An operation of several steps does not wait at each.
 const REST: Duration = Duration::from_secs(1);
 
+/// A server that answered within this time is taken to live by those who only look.
+const LATELY: Duration = Duration::from_millis(250);
+
 /// PostgreSQL's code for "no more connections": an answer, and so a sign of life.
 const TOO_MANY_CONNECTIONS: &str = "53300";
 
@@ -30,6 +33,7 @@ const TOO_MANY_CONNECTIONS: &str = "53300";
 pub(super) struct Pulse {
     options: PgConnectOptions,
     silent_since: Mutex<Option<Instant>>,
+    answered: Mutex<Option<Instant>>,
     /// When it was last asked, and whether it lived. Held while it is asked, so that one asks for all.
     asked: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
@@ -45,6 +49,7 @@ impl Pulse {
         Self {
             options,
             silent_since: Mutex::default(),
+            answered: Mutex::default(),
             asked: tokio::sync::Mutex::default(),
         }
     }
@@ -62,6 +67,17 @@ impl Pulse {
             pulse: self,
             began: Instant::now(),
         })
+    }
+
+    /// A piece of work was answered.
+    pub(super) fn felt(&self) {
+        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// Whether one was just now.
+    pub(super) fn was_felt_lately(&self) -> bool {
+        let answered = *self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        answered.is_some_and(|when| when.elapsed() < LATELY)
     }
 
     async fn lives(&self) -> bool {

@@ -19,7 +19,7 @@ use crate::durable;
 use crate::store::{Spool, Spooled, hex};
 
 /// Bytes handed to the disk at once. While one such buffer is written the next one fills, so an upload takes two.
-const BUFFER_BYTES: usize = 64 * 1024;
+const BUFFER_BYTES: usize = 32 * 1024;
 
 /// How much is written before the disk is set to work on it. Small files are left to the flush.
 const WRITEBACK_BYTES: u64 = 8 << 20;
