@@ -8,6 +8,8 @@ SHELL := /bin/bash
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/artstore-operator
 KEY := $(shell cat rust-toolchain.toml Cargo.lock | sha256sum | cut -c1-16)
 export CARGO_TARGET_DIR ?= $(CACHE)/target/$(KEY)
+# Tests wait for servers, leases and pods more than they work.
+export RUST_TEST_THREADS ?= 4
 DENY_VERSION := 0.20.2
 LLVM_COV_VERSION := 0.9.1
 LLVM_COV_ROOT := $(CACHE)/cargo-llvm-cov-$(LLVM_COV_VERSION)
@@ -60,17 +62,17 @@ test: toolchain ## All tests, on a local cluster that is stopped afterwards if t
 	exit $$result
 
 # Counters live in mapped files, so that servers killed by tests count too.
-coverage: export RUSTFLAGS := -C llvm-args=-runtime-counter-relocation
+coverage: COUNTED := RUSTFLAGS="-C llvm-args=-runtime-counter-relocation"
 coverage: export LLVM_PROFILE_FILE_NAME := artstore-%p-%4m%c.profraw
 coverage: export PATH := $(LLVM_COV_ROOT)/bin:$(PATH)
 coverage: toolchain $(LLVM_COV_ROOT)/bin/cargo-llvm-cov ## How much of the element its tests run, part by part
 	@rustup component add llvm-tools
-	@$(CLUSTER) services -- cargo llvm-cov --package artstore-element --locked --no-report
-	@cargo llvm-cov report --package artstore-element --json --summary-only --output-path "$(CARGO_TARGET_DIR)/coverage.json"
-	@env -u RUSTFLAGS cargo run --quiet --package e2e --example coverage -- "$(CARGO_TARGET_DIR)/coverage.json"
+	@$(CLUSTER) services -- env $(COUNTED) cargo llvm-cov --package artstore-element --locked --no-report
+	@$(COUNTED) cargo llvm-cov report --package artstore-element --json --summary-only --output-path "$(CARGO_TARGET_DIR)/coverage.json"
+	@cargo run --quiet --package e2e --example coverage -- "$(CARGO_TARGET_DIR)/coverage.json"
 
 $(LLVM_COV_ROOT)/bin/cargo-llvm-cov:
-	env -u RUSTFLAGS cargo install cargo-llvm-cov --version $(LLVM_COV_VERSION) --locked --debug --root "$(LLVM_COV_ROOT)" \
+	cargo install cargo-llvm-cov --version $(LLVM_COV_VERSION) --locked --debug --root "$(LLVM_COV_ROOT)" \
 		--target-dir "$(CARGO_TARGET_DIR)/cargo-llvm-cov"
 
 test-api: toolchain ## The element's API by its description (schemathesis), longer than in make test: EXAMPLES=200
