@@ -49,7 +49,9 @@ async fn check(args: FsckArgs, environment: &Environment) -> Result<InspectionRe
     {
         bail!("there is no folder {root:?}; STORAGE_LOCAL_BASE_PATH names it");
     }
-    let index = Index::open(&database, &element.root).context("failed to set up the database")?;
+    let index = Index::open(&database, &element.root)
+        .context("failed to set up the database")?
+        .for_a_command();
     index
         .migrate_up()
         .await

@@ -175,6 +175,8 @@ trait Backend: Send + Sync {
     fn fetch<'a>(&'a self, statement: &'a Statement) -> BoxFuture<'a, Result<Vec<String>, sqlx::Error>>;
     /// Brings the schema to the newest version.
     fn migrate<'a>(&'a self, step: migrate::Step<'a>) -> BoxFuture<'a, Result<MigrationStatus, IndexError>>;
+    /// Waits longer for a server that does not answer.
+    fn be_patient(&self) {}
     /// Whether it need not be asked to know that it is there.
     fn answered_lately(&self) -> bool {
         false
@@ -233,6 +235,13 @@ impl Index {
             writer,
             leases: Arc::default(),
         })
+    }
+
+    /// Waits longer for a server that does not answer: a command has no client who wants to hear soon.
+    #[must_use]
+    pub fn for_a_command(self) -> Self {
+        self.backend.be_patient();
+        self
     }
 
     /// `postgres` or `sqlite`.

@@ -32,7 +32,7 @@ use crate::store::{MODE_NOTE, StoreConfig};
 use crate::traces::Traces;
 use crate::{dev, durable, http, telemetry};
 
-use self::startup::{Startup, open, settings};
+use self::startup::{Startup, index, open, settings};
 
 /// The `serve` command.
 pub(crate) async fn serve(mut args: ServeArgs, environment: &Environment) -> Result<()> {
@@ -167,7 +167,7 @@ pub(crate) async fn migrate(args: MigrateArgs, environment: &Environment) -> Res
     if matches!(database, DatabaseConfig::Embedded { .. }) {
         create(&element.own_folder())?;
     }
-    let index = Index::open(&database, &element.root)?;
+    let index = Index::open(&database, &element.root)?.for_a_command();
     let status = match args.action {
         MigrateAction::Up => index.migrate_up().await,
         MigrateAction::Down => index.migrate_down().await,
@@ -187,7 +187,8 @@ pub(crate) async fn rebuild(args: RebuildArgs, environment: &Environment) -> Res
     create(&element.own_folder())?;
     let settings = settings(&element, &storage);
     let store = OwnStore::take(&settings).await?;
-    let files = open(&store, settings, &element, &database).await?.files;
+    let index = index(&element, &database)?.for_a_command();
+    let files = open(&store, settings, index).await?.files;
     let report = files.rebuild().await;
     files.shutdown().await;
     let report = serde_json::to_string(&report?).context("failed to encode the report")?;

@@ -125,5 +125,9 @@ pub(crate) fn remove(folder: &Path) -> Result<()> {
 }
 
 fn file_system(folder: &Path) -> Result<String> {
-    Ok(run(command("stat", ["-f", "-c", "%T"]).arg(folder))?.trim().to_owned())
+    Ok(
+        run(command("findmnt", ["--noheadings", "--output", "FSTYPE", "--target"]).arg(folder))?
+            .trim()
+            .to_owned(),
+    )
 }

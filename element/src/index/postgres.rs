@@ -177,6 +177,10 @@ impl Backend for Postgres {
         })
     }
 
+    fn be_patient(&self) {
+        self.pulse.be_patient();
+    }
+
     fn answered_lately(&self) -> bool {
         self.pulse.was_felt_lately()
     }

@@ -108,7 +108,11 @@ impl Startup {
         let kept = patiently(|| async { store.kept_mode().await.context("failed to read the mode") }.boxed()).await?;
         self.app.modes().found(kept)?;
         self.app.readable(store.reader());
-        patiently(|| open(&store, settings(), &self.element, &self.database).boxed()).await
+        patiently(|| {
+            let opening = async { open(&store, settings(), index(&self.element, &self.database)?).await };
+            opening.boxed()
+        })
+        .await
     }
 }
 
@@ -141,14 +145,13 @@ pub(super) fn settings(element: &ElementConfig, storage: &StorageConfig) -> Sett
     }
 }
 
+/// The element's database, which need not be reached yet.
+pub(super) fn index(element: &ElementConfig, database: &DatabaseConfig) -> Result<Index> {
+    Index::open(database, &element.root).context("failed to set up the database")
+}
+
 /// Opens the files over a store that was taken.
-pub(super) async fn open(
-    store: &OwnStore,
-    settings: Settings,
-    element: &ElementConfig,
-    database: &DatabaseConfig,
-) -> Result<Opened> {
-    let index = Index::open(database, &element.root).context("failed to set up the database")?;
+pub(super) async fn open(store: &OwnStore, settings: Settings, index: Index) -> Result<Opened> {
     let opened = async {
         let status = index
             .migrate_up()

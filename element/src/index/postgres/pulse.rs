@@ -5,6 +5,7 @@
 
 use std::io;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,10 @@ use super::SILENCE;
 /// Work that takes longer raises the question, and so again and again.
 const SOON: Duration = Duration::from_millis(500);
 
-/// How long a living server takes to let somebody in.
+/// How long a living server takes to let somebody in: so long that a client hears within a second, or as long as work may take when
+/// nobody waits for an answer.
 const KNOCK: Duration = Duration::from_millis(350);
+const PATIENT_KNOCK: Duration = SILENCE;
 
 /// A server found silent is left alone for so long. An operation of several steps does not wait at each.
 const REST: Duration = Duration::from_secs(1);
@@ -34,6 +37,7 @@ pub(super) struct Pulse {
     options: PgConnectOptions,
     silent_since: Mutex<Option<Instant>>,
     answered: Mutex<Option<Instant>>,
+    patient: AtomicBool,
     /// When it was last asked, and whether it lived. Held while it is asked, so that one asks for all.
     asked: tokio::sync::Mutex<Option<(Instant, bool)>>,
 }
@@ -50,6 +54,7 @@ impl Pulse {
             options,
             silent_since: Mutex::default(),
             answered: Mutex::default(),
+            patient: AtomicBool::new(false),
             asked: tokio::sync::Mutex::default(),
         }
     }
@@ -67,6 +72,11 @@ impl Pulse {
             pulse: self,
             began: Instant::now(),
         })
+    }
+
+    /// From now on a server that is slow to let somebody in is waited for.
+    pub(super) fn be_patient(&self) {
+        self.patient.store(true, Ordering::Relaxed);
     }
 
     /// A piece of work was answered.
@@ -87,7 +97,9 @@ impl Pulse {
         {
             return lived;
         }
-        let lives = match timeout(KNOCK, PgConnection::connect_with(&self.options)).await {
+        let patient = self.patient.load(Ordering::Relaxed);
+        let knock = if patient { PATIENT_KNOCK } else { KNOCK };
+        let lives = match timeout(knock, PgConnection::connect_with(&self.options)).await {
             Ok(Ok(connection)) => {
                 tokio::spawn(connection.close());
                 true
