@@ -33,7 +33,8 @@ const STRACE: &str = "/usr/bin/strace";
 /// Runs of which the fewest calls count: each spreads its work over threads in a way of its own.
 const RUNS: usize = 3;
 
-/// For each kind of call, how many of them the busiest thread makes in any run of [`FILES`].
+/// For each kind of call, how many of them the busiest thread makes in any run of [`FILES`], however the work is spread: no fewer than
+/// all of them divided by the threads that make them.
 pub(super) fn counts(world: &World, backend: Backend) -> Result<Vec<(&'static str, usize)>> {
     let runs: Vec<_> = (0..RUNS).map(|_| count(world, backend)).collect::<Result<_>>()?;
     let fewest = |call: &'static str| {
@@ -57,8 +58,7 @@ fn count(world: &World, backend: Backend) -> Result<BTreeMap<&'static str, usize
         );
         element.stop()
     })?;
-    let mut of_threads: BTreeMap<(String, &str), usize> = BTreeMap::new();
-    let mut most: BTreeMap<&'static str, usize> = BTreeMap::new();
+    let mut of_threads: BTreeMap<&'static str, BTreeMap<String, usize>> = BTreeMap::new();
     for line in fs::read_to_string(&list)?.lines() {
         let Some((thread, rest)) = line.split_once(' ') else {
             continue;
@@ -69,14 +69,16 @@ fn count(world: &World, backend: Backend) -> Result<BTreeMap<&'static str, usize
                 .is_some_and(|rest| rest.starts_with('('))
         };
         if let Some(call) = CALLS.into_iter().find(is_of) {
-            let count = of_threads.entry((thread.to_owned(), call)).or_default();
-            *count += 1;
-            let most = most.entry(call).or_default();
-            *most = (*most).max(*count);
+            let threads = of_threads.entry(call).or_default();
+            *threads.entry(thread.to_owned()).or_default() += 1;
         }
     }
     site.clear()?;
-    Ok(most)
+    let share = |threads: BTreeMap<String, usize>| threads.values().sum::<usize>().div_ceil(threads.len().max(1));
+    Ok(of_threads
+        .into_iter()
+        .map(|(call, threads)| (call, share(threads)))
+        .collect())
 }
 
 /// Kills it at the n-th call of one kind. Answers whether every question was answered, and how it ended.
