@@ -83,7 +83,7 @@ bench: toolchain ## Measures the element beside nginx, disk and PostgreSQL (ONLY
 
 test-crash: toolchain ## Kills, faults and power cuts against the element: nothing acknowledged may be lost
 	@$(CLUSTER) packages
-	@cargo build --quiet --package artstore-element --package e2e --bins --example crash
+	@cargo build --quiet --bins --example crash
 	@$(CLUSTER) services -- $(CARGO_TARGET_DIR)/debug/examples/crash $(CRASH)
 
 # Without a sanitizer it needs no nightly toolchain, and there is no unsafe code of ours. With the versions the element is built with.

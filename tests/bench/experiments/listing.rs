@@ -102,7 +102,8 @@ fn row(what: &str, files: u64, many: &[Vec<f64>], few: &[Vec<f64>]) -> Row {
         &few_p99,
         Target::AtMost(GROWTH),
     );
-    row.met = row.met.map(|met| met && row.ours <= P99_MILLISECONDS);
+    let slowest = row.reference.map_or(row.ours, |few| few.max(row.ours));
+    row.met = row.met.map(|met| met && slowest <= P99_MILLISECONDS);
     row.target = format!("≤ {P99_MILLISECONDS} ms and ≤ {GROWTH} ×");
     row.with(&format!(
         "medians {} and {} ms, {medians:.2} ×",
