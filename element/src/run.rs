@@ -51,10 +51,7 @@ pub(crate) async fn serve(mut args: ServeArgs, environment: &Environment) -> Res
     let signals = Signals::new()?;
     let own_folder = config.element.own_folder();
     create(&own_folder)?;
-    let kept = match &config.element.store {
-        StoreConfig::Local { .. } => Kept::In(own_folder.join(MODE_NOTE)),
-        StoreConfig::S3(_) => Kept::Elsewhere,
-    };
+    let kept = kept_mode(&config.element);
     let modes = Arc::new(Modes::open(&kept, config.mode, config.mode_file)?);
     let keys = config
         .keys
@@ -97,6 +94,14 @@ pub(crate) async fn serve(mut args: ServeArgs, environment: &Environment) -> Res
     tokio::select! {
         error = failure(starting) => Err(error),
         stopped = stop_by_signal(signals, stopping, finish(server, tasks, app.clone()), &app) => stopped,
+    }
+}
+
+/// Where the mode is found before the store is.
+fn kept_mode(element: &ElementConfig) -> Kept {
+    match &element.store {
+        StoreConfig::Local { .. } => Kept::In(element.own_folder().join(MODE_NOTE)),
+        StoreConfig::S3(_) => Kept::Elsewhere,
     }
 }
 

@@ -9,6 +9,7 @@ mod trouble;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use element_api::{ErrorCode, FileMetadata, MetadataValue, RetentionPolicy};
@@ -118,6 +119,18 @@ fn details(filename: &str) -> Details {
     Details {
         filename: filename.into(),
         ..Details::default()
+    }
+}
+
+/// Waits for a state, for as long as no test that works takes.
+async fn eventually(what: &str, holds: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    if tokio::time::timeout(Duration::from_secs(60), waiting).await.is_err() {
+        panic!("still not so: {what}");
     }
 }
 

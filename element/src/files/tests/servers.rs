@@ -249,10 +249,13 @@ async fn upload_another_server_took_over_is_not_acknowledged() {
         assert!(told.contains(&error.code()), "{error:?}");
         slow.inner.retry_unsettled().await;
         assert_eq!(slow.inner.unsettled.all(), []);
-        // Nobody was told of it; what there is, if anything, is whole.
-        let rows = slow.index().stats().await.unwrap().files;
-        let content = slow.inner.store.is_empty().await.unwrap();
-        assert_eq!(rows == 0, content);
+        // Nobody was told of it; what there is, if anything, is whole, once the other has ended what it took over.
+        super::eventually("row and content are both there, or neither", async || {
+            let rows = slow.index().stats().await.unwrap().files;
+            let pending = slow.index().pending().await.unwrap();
+            pending.is_empty() && (rows == 0) == slow.inner.store.is_empty().await.unwrap()
+        })
+        .await;
         assert_eq!(slow.inner.store.leftovers().await.unwrap(), []);
         slow.shutdown().await;
         other.shutdown().await;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use element_api::ErrorCode;
 use uuid::Uuid;
 
-use super::{Details, Element, Files, Settings, Stored, author, details, on_disk, settings};
+use super::{Details, Element, Files, Settings, Stored, author, details, eventually, on_disk, settings};
 use crate::capacity::footprint;
 use crate::files::unsettled::Bytes;
 use crate::index::tests::TestDatabase;
@@ -231,7 +231,7 @@ async fn uploads_that_run_have_their_room_reserved() {
     assert!(files.capacity().used_bytes >= before + 600_000);
     assert_eq!(begin().await.err().unwrap().code(), ErrorCode::StorageFull);
     drop(first);
-    eventually(async || files.capacity().used_bytes == before).await;
+    eventually("it comes true", async || files.capacity().used_bytes == before).await;
     drop(begin().await.unwrap());
     files.shutdown().await;
     database.drop().await;
@@ -247,7 +247,7 @@ async fn more_uploads_at_once_than_allowed_are_told_to_come_back() {
     }
     assert_eq!(begin().await.err().unwrap().code(), ErrorCode::Unavailable);
     running.pop();
-    eventually(async || begin().await.is_ok()).await;
+    eventually("it comes true", async || begin().await.is_ok()).await;
     drop(running);
     element.end().await;
 }
@@ -263,18 +263,10 @@ async fn log_is_pruned_by_itself_once_its_entries_are_old() {
     wal.put(&entry).await.unwrap();
     assert_eq!(index.logged_since(began).await.unwrap().len(), 1);
     let files = Files::open(settings(folder.path()), index.clone()).await.unwrap();
-    eventually(async || index.logged_since(began).await.unwrap().is_empty()).await;
+    eventually("it comes true", async || {
+        index.logged_since(began).await.unwrap().is_empty()
+    })
+    .await;
     files.shutdown().await;
     database.drop().await;
-}
-
-async fn eventually(holds: impl AsyncFn() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(std::time::Duration::from_secs(60), waiting)
-        .await
-        .expect("it comes true");
 }
