@@ -51,11 +51,13 @@ demo: toolchain ## Cluster, operator and two elements; uploads FILES=DIR and rea
 	@$(CLUSTER) images
 	@cargo run --quiet --package e2e --example demo -- $(if $(FILES),--files "$(FILES)")
 
+# The images are compiled while the cluster comes up, and loaded once it is there.
 test: toolchain ## All tests, on a local cluster that is stopped afterwards if this started it
 	@$(CLUSTER) packages
 	@$(CLUSTER) status >/dev/null 2>&1 && keep=yes || keep=no; \
+	$(CLUSTER) images --quick & images=$$!; \
 	$(CLUSTER) up; \
-	$(CLUSTER) images; \
+	wait $$images; \
 	result=0; \
 	$(CLUSTER) services -- cargo test --workspace --no-fail-fast || result=$$?; \
 	if [ $$keep = no ]; then said=$$($(CLUSTER) down 2>&1) || { echo "$$said"; result=1; }; fi; \

@@ -12,6 +12,39 @@ pub const SUFFIX: &str = ".attr.json";
 /// The most bytes an attr file may have: one page, so that it is written and read in one piece.
 pub const MAX_BYTES: usize = 4096;
 
+/// What a member is called today, and was in older systems.
+const OLDER_NAMES: [(&str, &str); 4] = [
+    ("size", "file_size"),
+    ("uploaded_at", "created_at"),
+    ("uploaded_by", "created_by_username"),
+    ("custom_attributes", "metadata"),
+];
+
+/// The members of the document.
+const NAMES: [&str; 21] = [
+    "schema_version",
+    "file_id",
+    "original_filename",
+    "storage_filename",
+    "storage_path",
+    "file_size",
+    "content_type",
+    "checksum",
+    "created_at",
+    "updated_at",
+    "created_by_id",
+    "created_by_username",
+    "created_by_fullname",
+    "description",
+    "version",
+    "tags",
+    "metadata",
+    "retention_policy",
+    "ttl_days",
+    "expires_at",
+    "revision",
+];
+
 /// Why a document is no attr file.
 #[derive(Debug, thiserror::Error)]
 pub enum AttrError {
@@ -34,7 +67,26 @@ pub enum AttrError {
 /// # Errors
 /// [`AttrError::TooLarge`] above [`MAX_BYTES`].
 pub fn encode(metadata: &FileMetadata) -> Result<Vec<u8>, AttrError> {
-    let bytes = serde_json::to_vec(metadata)?;
+    fitting(serde_json::to_vec(metadata)?)
+}
+
+/// The bytes of `metadata` that take the place of `old`. Members that neither we nor an older system of ours made are kept: another
+/// program wrote them, or a later version.
+///
+/// # Errors
+/// As [`encode`]; and when `old` is no JSON object.
+pub fn replace(old: &[u8], metadata: &FileMetadata) -> Result<Vec<u8>, AttrError> {
+    let (Value::Object(old), Value::Object(mut document)) =
+        (serde_json::from_slice(old)?, serde_json::to_value(metadata)?)
+    else {
+        return Err(AttrError::NotAnObject);
+    };
+    let is_ours = |name: &str| NAMES.contains(&name) || OLDER_NAMES.iter().any(|(older, _)| *older == name);
+    document.extend(old.into_iter().filter(|(name, _)| !is_ours(name)));
+    fitting(serde_json::to_vec(&document)?)
+}
+
+fn fitting(bytes: Vec<u8>) -> Result<Vec<u8>, AttrError> {
     if bytes.len() > MAX_BYTES {
         return Err(AttrError::TooLarge { size: bytes.len() });
     }
@@ -73,12 +125,7 @@ pub fn whole_microseconds(time: Timestamp) -> Timestamp {
 /// Gives a document of an older shape the names and fields of today's.
 fn modernise(document: &mut Map<String, Value>, storage_path: &str) {
     document.retain(|_, value| !value.is_null());
-    for (old, new) in [
-        ("size", "file_size"),
-        ("uploaded_at", "created_at"),
-        ("uploaded_by", "created_by_username"),
-        ("custom_attributes", "metadata"),
-    ] {
+    for (old, new) in OLDER_NAMES {
         if let Some(value) = document.remove(old) {
             document.entry(new).or_insert(value);
         }

@@ -24,7 +24,7 @@ mod upload;
 use std::sync::Arc;
 use std::time::Duration;
 
-use element_api::{Capacity, FileMetadata, Page};
+use element_api::{Capacity, FileMetadata, Page, Task};
 use jiff::SignedDuration;
 use tokio::sync::{Mutex, RwLock, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -256,6 +256,15 @@ impl Files {
     /// When the database is away.
     pub async fn lease(&self, name: &str) -> Result<Option<Lease>, FileError> {
         Ok(self.inner.instance.lease(name).await?)
+    }
+
+    /// Keeps what this server tells of a task it runs, for other servers and for later.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn keep_task(&self, task: &Task) -> Result<(), FileError> {
+        let Inner { index, settings, .. } = self.inner.as_ref();
+        Ok(index.keep_task(task, &settings.instance_id).await?)
     }
 
     /// The kind of storage: `local` or `s3`.

@@ -23,6 +23,7 @@ mod openapi;
 mod range;
 mod request;
 mod search;
+mod sendfile;
 pub(crate) mod server;
 pub(crate) mod tls;
 mod upload;

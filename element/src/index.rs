@@ -5,6 +5,7 @@
 //! backends only open pools and run statements.
 
 mod care;
+mod dialect;
 mod lease;
 mod migrate;
 mod older;
@@ -14,6 +15,7 @@ mod search;
 mod shadow;
 mod sql;
 mod sqlite;
+mod tasks;
 mod together;
 mod totals;
 mod writer;
@@ -28,12 +30,13 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use self::dialect::Dialect;
 use self::lease::Leases;
 pub use self::lease::{INSTANCE_TTL, Lease, Sharing};
 pub use self::migrate::MigrationStatus;
 pub use self::postgres::create_database;
 pub use self::search::{Search, Sort};
-use self::sql::{Dialect, Sql, Statement};
+use self::sql::{Sql, Statement};
 use self::writer::Writer;
 pub use self::writer::{Change, FileChange};
 use crate::config::DatabaseConfig;

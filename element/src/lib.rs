@@ -33,6 +33,7 @@ mod tasks;
 mod telemetry;
 mod token;
 mod traces;
+mod trust;
 mod wal;
 
 use std::io::{self, Write};

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use element_api::{Finding, Operation, Task, TaskKind, TaskResult, TaskStatus};
 use jiff::{SignedDuration, Timestamp};
+use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -29,6 +32,9 @@ const FIRST_GC: Duration = Duration::from_secs(300);
 const SCRUB_RETRY: Duration = Duration::from_secs(600);
 const SCRUB_LOOK: Duration = Duration::from_secs(3600);
 
+/// How often other servers are told how far a task came.
+const TELLING: Duration = Duration::from_secs(5);
+
 /// Runs tasks; clones share them.
 #[derive(Clone)]
 pub(crate) struct Maintenance {
@@ -48,10 +54,10 @@ struct Inner {
 /// Why a task did not start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotStarted {
-    /// One of its kind runs here.
+    /// One of its kind runs.
     #[error("task {} of kind {} is running", .0.id, .0.kind)]
     Running(Box<Task>),
-    /// One of its kind runs elsewhere.
+    /// One of its kind runs elsewhere, and has not told of itself yet.
     #[error("another server of this element runs a task of this kind")]
     Elsewhere,
     /// Nobody can tell whether one runs.
@@ -80,9 +86,12 @@ impl Maintenance {
         Self { inner: Arc::new(inner) }
     }
 
-    /// A task that runs or is remembered.
-    pub(crate) fn task(&self, id: Uuid) -> Option<Task> {
-        self.inner.tasks.get(id)
+    /// A task that runs or is remembered, of this server or another of the element.
+    pub(crate) async fn task(&self, id: Uuid) -> Result<Option<Task>, FileError> {
+        match self.inner.tasks.get(id) {
+            Some(task) => Ok(Some(task)),
+            None => Ok(self.inner.files.index().task(id).await?),
+        }
     }
 
     /// Starts a task, unless one of its kind runs, here or on another server of the element.
@@ -92,7 +101,14 @@ impl Maintenance {
             return Err(NotStarted::Running(Box::new(running)));
         }
         let Some(lease) = self.inner.files.lease(&format!("maintenance/{kind}")).await? else {
-            let running = tasks.running(kind).map(Box::new);
+            let elsewhere = self
+                .inner
+                .files
+                .index()
+                .running_task(kind)
+                .await
+                .map_err(FileError::from)?;
+            let running = tasks.running(kind).or(elsewhere).map(Box::new);
             return Err(running.map_or(NotStarted::Elsewhere, NotStarted::Running));
         };
         // Nothing waits from here on: a caller who goes away leaves no task that nobody sees to its end.
@@ -101,9 +117,12 @@ impl Maintenance {
             .map_err(NotStarted::Running)?;
         let task = running.task();
         tracing::info!(audit = true, task_id = %task.id, %kind, started_by, "a task begins");
+        let (told, others_know) = oneshot::channel();
         self.inner
             .tracker
-            .spawn(Arc::clone(&self.inner).supervise(running, lease));
+            .spawn(Arc::clone(&self.inner).supervise(running, lease, told));
+        // Whoever hears of the task may ask any server for it.
+        let _ = others_know.await;
         Ok(task)
     }
 
@@ -172,12 +191,14 @@ impl Maintenance {
 
 impl Inner {
     /// Sees a task through to its end, however it ends.
-    async fn supervise(self: Arc<Self>, running: Running, lease: Lease) {
+    async fn supervise(self: Arc<Self>, running: Running, lease: Lease, told: oneshot::Sender<()>) {
         let task = running.task();
         let began = self.metrics.maintenance.began(task.kind);
         let meter = Arc::clone(running.meter());
         let performing = tokio::spawn(Arc::clone(&self).perform_alone(task.kind, meter, lease));
-        let end = match performing.await {
+        self.tell_others(&running).await;
+        let _ = told.send(());
+        let end = match self.tell_others_until(performing, &running).await {
             Ok(Ok(end)) => end,
             Ok(Err(error)) => End::Failed(Chain(&error).to_string()),
             Err(_) => End::Failed("the task panicked".to_owned()),
@@ -192,6 +213,35 @@ impl Inner {
                 tracing::error!(%task_id, %kind, error = task.error, "a task failed");
             }
             _ => tracing::info!(%task_id, %kind, status, result, "a task ended"),
+        }
+        self.tell_end(&task).await;
+        self.tasks.forget(&task);
+    }
+
+    /// Tells others of a task now and then, until it has been performed.
+    async fn tell_others_until<T>(&self, mut performing: JoinHandle<T>, running: &Running) -> Result<T, JoinError> {
+        loop {
+            match timeout(TELLING, &mut performing).await {
+                Ok(performed) => return performed,
+                Err(_) => self.tell_others(running).await,
+            }
+        }
+    }
+
+    async fn tell_others(&self, running: &Running) {
+        if let Err(error) = self.files.keep_task(&running.task()).await {
+            tracing::debug!(error = %Chain(&error), "failed to tell other servers of a task");
+        }
+    }
+
+    /// Keeps how a task ended; the database may be away for a while.
+    async fn tell_end(&self, task: &Task) {
+        while let Err(error) = self.files.keep_task(task).await {
+            tracing::warn!(task_id = %task.id, error = %Chain(&error), "failed to keep how a task ended");
+            let waiting = self.stopping.run_until_cancelled(tokio::time::sleep(TELLING));
+            if waiting.await.is_none() {
+                return;
+            }
         }
     }
 

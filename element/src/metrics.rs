@@ -258,9 +258,31 @@ fn seconds_histogram() -> Histogram {
 
 #[cfg(test)]
 mod tests {
-    use element_api::{Capacity, Mode};
+    use element_api::{Capacity, Mode, Task, TaskKind, TaskProgress, TaskStatus};
+    use jiff::Timestamp;
+    use uuid::Uuid;
 
-    use super::{Call, Metrics, Outcome, Snapshot};
+    use super::{Call, IndexStats, Metrics, Outcome, Snapshot};
+
+    fn task(kind: TaskKind, status: TaskStatus) -> Task {
+        Task {
+            id: Uuid::nil(),
+            kind,
+            status,
+            progress: TaskProgress::default(),
+            started_by: "admin".to_owned(),
+            started_at: Timestamp::UNIX_EPOCH,
+            finished_at: None,
+            result: None,
+            error: None,
+        }
+    }
+
+    fn assert_lines(text: &str, lines: &[&str]) {
+        for line in lines {
+            assert!(text.lines().any(|written| written == *line), "{line} in\n{text}");
+        }
+    }
 
     #[test]
     fn text_carries_the_contract_names() {
@@ -268,31 +290,46 @@ mod tests {
         metrics.request(Call::upload, Outcome::ok, 0.2);
         metrics.received(10);
         metrics.reported(false);
-        let text = metrics
-            .render(&Snapshot {
-                mode: Mode::Ro,
-                mode_refused: false,
-                writable: true,
-                capacity: Some(Capacity::new(100, 25, 75)),
-                quarantined: 7,
-                recovered: vec![("redone", 3)],
-                index: None,
-            })
-            .unwrap();
-        for line in [
-            "artstore_element_operations_total{operation=\"upload\",result=\"ok\"} 1",
-            "artstore_element_received_bytes_total 10",
-            "artstore_element_mode{mode=\"ro\"} 1",
-            "artstore_element_mode{mode=\"edit\"} 0",
-            "artstore_element_database_up 0",
-            "artstore_element_capacity_bytes{kind=\"used\"} 25",
-            "artstore_element_redis_up 0",
-            "artstore_element_quarantined_bytes 7",
-            "artstore_element_tasks_running{kind=\"scrub\"} 0",
-            "artstore_element_scrub_corrupt_total 0",
-            "artstore_element_redis_reports_total{result=\"failed\"} 1",
-        ] {
-            assert!(text.lines().any(|written| written == line), "{line} in\n{text}");
-        }
+        metrics.maintenance.ended(&task(TaskKind::Rebuild, TaskStatus::Failed));
+        let stats = r#"{"files":2,"bytes":9,"wal_pending":4,"wal_oldest":null}"#;
+        let mut stats: IndexStats = serde_json::from_str(stats).unwrap();
+        stats.wal_oldest_seconds = Some(1.5);
+        let mut snapshot = Snapshot {
+            mode: Mode::Ro,
+            mode_refused: false,
+            writable: false,
+            capacity: Some(Capacity::new(100, 25, 75)),
+            quarantined: 7,
+            recovered: vec![("redone", 3)],
+            index: Some(stats),
+        };
+        assert_lines(
+            &metrics.render(&snapshot).unwrap(),
+            &[
+                "artstore_element_operations_total{operation=\"upload\",result=\"ok\"} 1",
+                "artstore_element_received_bytes_total 10",
+                "artstore_element_mode{mode=\"ro\"} 1",
+                "artstore_element_mode{mode=\"edit\"} 0",
+                "artstore_element_database_up 1",
+                "artstore_element_storage_writable 0",
+                "artstore_element_files 2",
+                "artstore_element_wal_pending 4",
+                "artstore_element_wal_oldest_seconds 1.5",
+                "artstore_element_wal_recovered{outcome=\"redone\"} 3",
+                "artstore_element_capacity_bytes{kind=\"used\"} 25",
+                "artstore_element_capacity_used_percent 25.0",
+                "artstore_element_redis_up 0",
+                "artstore_element_quarantined_bytes 7",
+                "artstore_element_tasks_running{kind=\"scrub\"} 0",
+                "artstore_element_tasks_total{kind=\"rebuild\",status=\"failed\"} 1",
+                "artstore_element_scrub_corrupt_total 0",
+                "artstore_element_redis_reports_total{result=\"failed\"} 1",
+            ],
+        );
+        snapshot.index = None;
+        assert_lines(
+            &metrics.render(&snapshot).unwrap(),
+            &["artstore_element_database_up 0", "artstore_element_files 2"],
+        );
     }
 }

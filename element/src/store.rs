@@ -23,6 +23,7 @@ mod name;
 mod s3;
 mod stamp;
 
+use std::fs::File;
 use std::future::ready;
 use std::io;
 use std::ops::Range;
@@ -250,8 +251,19 @@ pub trait Spool: Send {
 
 /// Content that can be read, several times and from several places at once.
 pub trait Readable: Send + Sync {
-    /// The bytes of `range`, which must lie within the content. An error here is one that came before the first byte.
-    fn read(&self, range: Range<u64>) -> BoxFuture<'static, io::Result<ByteStream>>;
+    /// The bytes of `range`, which must lie within the content. Where they go to a `sender` there may be stand-ins of its instead.
+    /// An error here is one that came before the first byte.
+    fn read(
+        &self,
+        range: Range<u64>,
+        sender: Option<Arc<dyn FileSender>>,
+    ) -> BoxFuture<'static, io::Result<ByteStream>>;
+}
+
+/// Something that can send a part of a file by itself.
+pub trait FileSender: Send + Sync {
+    /// Bytes to pass on to it, where what stands in the file is to come. They may be fewer than those of the range, never none.
+    fn stand_in(&self, file: &Arc<File>, range: Range<u64>) -> Bytes;
 }
 
 /// Content that is being read whole, a piece at a time, so that whoever reads sets the pace.

@@ -1,16 +1,14 @@
-//! Tasks: what maintenance runs, ran, and how far it came. One of a kind runs at a time; the last ones that ended are remembered.
-//! Knows nothing of what they do.
+//! Tasks of this server: what maintenance runs, and how far it came. One of a kind runs at a time. How one ended is known here until
+//! the database has it. Knows nothing of what they do.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use element_api::{Task, TaskKind, TaskProgress, TaskResult, TaskStatus};
 use jiff::Timestamp;
 use uuid::Uuid;
-
-/// Tasks remembered after their end.
-const REMEMBERED: usize = 100;
 
 /// How far a running task came.
 #[derive(Debug, Default)]
@@ -21,7 +19,7 @@ pub(crate) struct Meter {
     bytes: AtomicU64,
 }
 
-/// A task that runs.
+/// A task that runs, or ended just now.
 #[derive(Clone, Debug)]
 pub(crate) struct Running {
     task: Task,
@@ -36,17 +34,13 @@ pub(crate) enum End {
     Stopped,
 }
 
-/// Every task of this server; clones share them.
+/// The tasks of this server; clones share them.
 #[derive(Clone, Default)]
 pub(crate) struct Tasks {
     registry: Arc<Mutex<Registry>>,
 }
 
-#[derive(Default)]
-struct Registry {
-    running: BTreeMap<TaskKind, Running>,
-    ended: VecDeque<Task>,
-}
+type Registry = BTreeMap<TaskKind, Running>;
 
 impl Meter {
     pub(crate) fn expect(&self, total: u64) {
@@ -87,15 +81,13 @@ impl Running {
 impl Tasks {
     /// The task of a kind that runs.
     pub(crate) fn running(&self, kind: TaskKind) -> Option<Task> {
-        self.registry().running.get(&kind).map(Running::task)
+        let registry = self.registry();
+        let task = registry.get(&kind).map(Running::task);
+        task.filter(|task| task.status == TaskStatus::Running)
     }
 
     /// Begins a task, or answers the one of its kind that runs.
     pub(crate) fn begin(&self, kind: TaskKind, started_by: &str, now: Timestamp) -> Result<Running, Box<Task>> {
-        let mut registry = self.registry();
-        if let Some(running) = registry.running.get(&kind) {
-            return Err(Box::new(running.task()));
-        }
         let task = Task {
             id: Uuid::now_v7(),
             kind,
@@ -107,15 +99,20 @@ impl Tasks {
             result: None,
             error: None,
         };
-        let running = Running {
+        let begun = Running {
             task,
             meter: Arc::default(),
         };
-        registry.running.insert(kind, running.clone());
-        Ok(running)
+        match self.registry().entry(kind) {
+            Entry::Occupied(entry) if entry.get().task.status == TaskStatus::Running => {
+                return Err(Box::new(entry.get().task()));
+            }
+            entry => drop(entry.insert_entry(begun.clone())),
+        }
+        Ok(begun)
     }
 
-    /// Ends a task and answers what is remembered of it.
+    /// Ends a task and answers what there is to tell of it.
     pub(crate) fn end(&self, running: &Running, end: End, now: Timestamp) -> Task {
         let (status, result, error) = match end {
             End::Succeeded(result) => (TaskStatus::Succeeded, Some(result), None),
@@ -129,20 +126,29 @@ impl Tasks {
             error,
             ..running.task()
         };
-        let mut registry = self.registry();
-        registry.running.remove(&task.kind);
-        registry.ended.truncate(REMEMBERED - 1);
-        registry.ended.push_front(task.clone());
+        let ended = Running {
+            task: task.clone(),
+            meter: Arc::clone(&running.meter),
+        };
+        self.registry().insert(task.kind, ended);
         task
     }
 
-    /// A task that runs or is remembered.
+    /// Forgets a task that ended, unless another of its kind has begun since.
+    pub(crate) fn forget(&self, ended: &Task) {
+        let mut registry = self.registry();
+        if registry.get(&ended.kind).is_some_and(|last| last.task.id == ended.id) {
+            registry.remove(&ended.kind);
+        }
+    }
+
+    /// A task that runs, or ended just now.
     pub(crate) fn get(&self, id: Uuid) -> Option<Task> {
         let registry = self.registry();
-        let running = registry.running.values().find(|running| running.task.id == id);
-        running
+        registry
+            .values()
+            .find(|running| running.task.id == id)
             .map(Running::task)
-            .or_else(|| registry.ended.iter().find(|task| task.id == id).cloned())
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -155,7 +161,7 @@ mod tests {
     use element_api::{GcReport, TaskKind, TaskResult, TaskStatus};
     use jiff::Timestamp;
 
-    use super::{End, REMEMBERED, Tasks};
+    use super::{End, Tasks};
 
     fn now() -> Timestamp {
         "2026-11-22T12:00:00Z".parse().unwrap()
@@ -197,15 +203,22 @@ mod tests {
     }
 
     #[test]
-    fn only_the_last_tasks_are_remembered() {
+    fn end_is_remembered_until_it_is_forgotten_or_another_begins() {
         let tasks = Tasks::default();
-        let mut ids = Vec::new();
-        for _ in 0..=REMEMBERED {
+        let ended = || {
             let running = tasks.begin(TaskKind::Gc, "alice", now()).unwrap();
-            ids.push(tasks.end(&running, End::Failed("why".to_owned()), now()).id);
-        }
-        assert_eq!(tasks.get(ids[0]), None);
-        assert_eq!(tasks.get(ids[1]).unwrap().error.as_deref(), Some("why"));
-        assert!(tasks.get(ids[REMEMBERED]).is_some());
+            tasks.end(&running, End::Failed("why".to_owned()), now())
+        };
+        let first = ended();
+        assert_eq!(tasks.get(first.id), Some(first.clone()));
+        assert_eq!(tasks.running(TaskKind::Gc), None);
+        let second = ended();
+        tasks.forget(&first);
+        assert_eq!(
+            (tasks.get(first.id), tasks.get(second.id)),
+            (None, Some(second.clone()))
+        );
+        tasks.forget(&second);
+        assert_eq!(tasks.get(second.id), None);
     }
 }

@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
 use crate::config::TracesConfig;
+use crate::trust::trusting;
 
 const SERVICE: &str = "artstore-element";
 
@@ -66,13 +67,10 @@ impl Traces {
             .no_proxy()
             .redirect(Policy::none())
             .timeout(EXPORT_TIME);
-        let builder = match config.url.scheme() {
-            // Without a need for them the system's certificates may be missing.
-            "http" => builder.tls_certs_only([]),
-            _ => builder,
-        };
         let sender = Sender {
-            http: builder.build().map_err(TracesError::Client)?,
+            http: trusting(builder, config.url.as_str(), None)
+                .build()
+                .map_err(TracesError::Client)?,
             runtime: Handle::current(),
             reachable: AtomicBool::new(true),
         };

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use e2e::lifecycle::Extent;
+use e2e::release::Profile;
 use e2e::step::print;
 use e2e::{Layout, daemon, image, lifecycle, packages, release, services};
 
@@ -34,7 +35,11 @@ enum Verb {
         archive: PathBuf,
     },
     /// Builds the images of this project, and loads them when the cluster runs.
-    Images,
+    Images {
+        /// Not as they ship but in half the time, for tests.
+        #[arg(long)]
+        quick: bool,
+    },
     /// Installs the Debian packages that the tests need.
     Packages,
     /// Builds all Go programs that are not in the cache.
@@ -97,7 +102,8 @@ fn act(verb: Verb) -> Result<ExitCode> {
             let _lock = lifecycle::lock(&layout)?;
             image::load(&layout, &archive)?;
         }
-        Verb::Images => release::images(&layout)?,
+        Verb::Images { quick: true } => release::images(&layout, Profile::Quick)?,
+        Verb::Images { quick: false } => release::images(&layout, Profile::Release)?,
         Verb::Packages => {
             packages::ensure(&[
                 packages::CONTROL_PLANE,

@@ -11,7 +11,10 @@ use crate::command::{command, run};
 use crate::layout::Layout;
 use crate::step::step;
 
-/// The Kubernetes release that the module `kubernetes` pins.
+/// Kubernetes, and what shares its libraries: with one version of each they are compiled once.
+const CLUSTER: &str = "cluster";
+
+/// The Kubernetes release that this module pins.
 pub const KUBERNETES_VERSION: &str = "v1.34.4";
 
 /// Flags for the linker: no symbols, and the version without which the API server refuses to start.
@@ -32,7 +35,7 @@ macro_rules! kubernetes_tool {
     ($name:literal) => {
         Tool {
             name: $name,
-            module: "kubernetes",
+            module: CLUSTER,
             package: concat!("k8s.io/kubernetes/cmd/", $name),
             link: KUBERNETES_LINK,
         }
@@ -54,14 +57,14 @@ pub const KUBECTL: Tool = kubernetes_tool!("kubectl");
 /// The storage of the API server.
 pub const ETCD: Tool = Tool {
     name: "etcd",
-    module: "etcd",
+    module: CLUSTER,
     package: "go.etcd.io/etcd/server/v3",
     link: PLAIN_LINK,
 };
 /// Names of Services.
 pub const COREDNS: Tool = Tool {
     name: "coredns",
-    module: "coredns",
+    module: CLUSTER,
     package: ".",
     link: PLAIN_LINK,
 };
@@ -75,7 +78,7 @@ pub const LOCAL_PATH_PROVISIONER: Tool = Tool {
 /// The chart installer.
 pub const HELM: Tool = Tool {
     name: "helm",
-    module: "helm",
+    module: CLUSTER,
     package: "helm.sh/helm/v3/cmd/helm",
     link: PLAIN_LINK,
 };

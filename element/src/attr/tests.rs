@@ -4,7 +4,7 @@ use element_api::{FileMetadata, MetadataValue, RetentionPolicy};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::{AttrError, MAX_BYTES, decode, encode};
+use super::{AttrError, MAX_BYTES, NAMES, decode, encode, replace};
 
 const PATH: &str = "2024/05/06/07/report_alice_20240506T070809_0190.pdf";
 
@@ -57,6 +57,33 @@ fn older_shape_is_read_field_by_field() {
     assert_eq!(metadata.schema_version, "1.0");
     assert_eq!(metadata.checksum, "ab");
     assert_eq!(metadata.revision, 1);
+}
+
+#[test]
+fn strange_members_outlive_a_change_and_older_names_do_not() {
+    let mut full = sample();
+    full.created_by_fullname = Some("Alice".into());
+    full.version = Some("1".into());
+    let mut old = serde_json::to_value(&full).unwrap();
+    let own: Vec<&str> = old.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut known = NAMES.to_vec();
+    known.sort_unstable();
+    assert_eq!(own, known);
+    old["colour"] = "blue".into();
+    old["scanned"] = serde_json::json!({ "by": ["x", 1] });
+    old["size"] = 12.into();
+    let mut changed = full;
+    changed.description = None;
+    let bytes = replace(old.to_string().as_bytes(), &changed).unwrap();
+    let new: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!((&new["colour"], &new["scanned"]), (&old["colour"], &old["scanned"]));
+    assert!(new.get("size").is_none() && new.get("description").is_none());
+    assert_eq!(decode(&bytes, PATH).unwrap(), changed);
+    old["colour"] = "b".repeat(MAX_BYTES).into();
+    assert!(matches!(
+        replace(old.to_string().as_bytes(), &changed),
+        Err(AttrError::TooLarge { .. })
+    ));
 }
 
 #[test]

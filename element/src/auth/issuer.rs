@@ -14,6 +14,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 
 use super::jwks::{KeySet, SetError};
+use crate::trust::trusting;
 
 /// The largest document read. Sets take a few kilobytes.
 const MAX_DOCUMENT: usize = 256 * 1024;
@@ -92,14 +93,10 @@ impl Issuer {
     pub(super) fn paced(url: Url, trusted: Option<Vec<Certificate>>, pace: Pace) -> Result<Self, FetchError> {
         // A redirect could lead away from the address, or the encryption, that was asked for.
         let builder = Client::builder().no_proxy().redirect(Policy::none()).timeout(PATIENCE);
-        let builder = match (url.scheme(), trusted) {
-            (_, Some(trusted)) => builder.tls_certs_only(trusted),
-            // Without a need for them the system's certificates may be missing.
-            ("http", None) => builder.tls_certs_only([]),
-            _ => builder,
-        };
         let inner = Inner {
-            http: builder.build().map_err(FetchError::Client)?,
+            http: trusting(builder, url.as_str(), trusted)
+                .build()
+                .map_err(FetchError::Client)?,
             url,
             pace,
             known: RwLock::default(),

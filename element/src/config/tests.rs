@@ -2,6 +2,7 @@
 
 mod addresses;
 mod database;
+mod parts;
 
 use std::ffi::OsString;
 

@@ -65,7 +65,7 @@ impl Generations {
 
 impl Inner {
     /// What is known of a file without asking anybody, if that is beyond doubt.
-    pub(super) fn known(&self, id: Uuid) -> Option<FileMetadata> {
+    pub(super) fn known(&self, id: Uuid) -> Option<Arc<FileMetadata>> {
         if !self.instance.is_alone() {
             // The kernel need not know yet what another machine did to the attr file.
             return None;
@@ -74,7 +74,7 @@ impl Inner {
             return None;
         };
         let stands = self.store.stamp(&metadata.storage_path) == Some(stamp);
-        stands.then(|| metadata.as_ref().clone())
+        stands.then_some(metadata)
     }
 
     /// Takes note that a file was read, and remembers it from the second time on.

@@ -13,29 +13,29 @@ pub use self::early::StoreReader;
 use super::{Chain, FileError, Files, Inner};
 use crate::attr;
 use crate::index::IndexError;
-use crate::store::{ByteStream, Readable, Store};
+use crate::store::{ByteStream, FileSender, Readable, Store};
 
 /// A file's content and what is known of it.
 pub struct Content {
     /// What is known of the file.
-    pub metadata: FileMetadata,
+    pub metadata: Arc<FileMetadata>,
     store: Arc<dyn Store>,
     readable: Box<dyn Readable>,
 }
 
 impl Content {
-    /// The bytes of `range`, which must lie within the file.
+    /// The bytes of `range`, which must lie within the file. Where they go to a `sender` there may be stand-ins of its instead.
     ///
     /// # Errors
     /// [`FileError::NotFound`], or what kept the store from answering. The stream's errors come when the first bytes have gone.
-    pub async fn read(&self, range: Range<u64>) -> Result<ByteStream, FileError> {
-        match self.readable.read(range).await {
+    pub async fn read(&self, range: Range<u64>, sender: Option<Arc<dyn FileSender>>) -> Result<ByteStream, FileError> {
+        match self.readable.read(range, sender).await {
             Ok(bytes) => Ok(bytes),
             Err(source) => Err(unreadable(self.store.as_ref(), &self.metadata, source).await),
         }
     }
 
-    async fn open(store: &Arc<dyn Store>, metadata: FileMetadata) -> Result<Self, FileError> {
+    async fn open(store: &Arc<dyn Store>, metadata: Arc<FileMetadata>) -> Result<Self, FileError> {
         match store.open_content(&metadata.storage_path).await {
             Ok(readable) => Ok(Self {
                 metadata,
@@ -59,7 +59,7 @@ impl Files {
         {
             return Ok(content);
         }
-        let content = Content::open(&inner.store, inner.look_up(id).await?).await?;
+        let content = Content::open(&inner.store, Arc::new(inner.look_up(id).await?)).await?;
         inner.note_read(&content.metadata);
         Ok(content)
     }
@@ -69,7 +69,7 @@ impl Inner {
     /// What is known of a file.
     pub(super) async fn find(&self, id: Uuid) -> Result<FileMetadata, FileError> {
         match self.known(id) {
-            Some(metadata) => Ok(metadata),
+            Some(metadata) => Ok(Arc::unwrap_or_clone(metadata)),
             None => self.look_up(id).await,
         }
     }
@@ -77,7 +77,7 @@ impl Inner {
     /// What is known of a file that is to be changed. Without the database nothing can be, so then nothing is searched for either.
     pub(super) async fn find_to_change(&self, id: Uuid) -> Result<FileMetadata, FileError> {
         match self.known(id) {
-            Some(metadata) => Ok(metadata),
+            Some(metadata) => Ok(Arc::unwrap_or_clone(metadata)),
             None => self.look_up_row(id).await,
         }
     }
@@ -126,17 +126,36 @@ impl Inner {
     pub(super) async fn attributes(&self, id: Uuid, storage_path: &str) -> Result<FileMetadata, FileError> {
         attributes(self.store.as_ref(), id, storage_path).await
     }
+
+    /// The same, and its bytes.
+    pub(super) async fn attributes_to_change(
+        &self,
+        id: Uuid,
+        storage_path: &str,
+    ) -> Result<(FileMetadata, Vec<u8>), FileError> {
+        read_attributes(self.store.as_ref(), id, storage_path).await
+    }
 }
 
 /// What the attr file says: the truth.
 async fn attributes(store: &dyn Store, id: Uuid, storage_path: &str) -> Result<FileMetadata, FileError> {
+    read_attributes(store, id, storage_path)
+        .await
+        .map(|(metadata, _)| metadata)
+}
+
+async fn read_attributes(
+    store: &dyn Store,
+    id: Uuid,
+    storage_path: &str,
+) -> Result<(FileMetadata, Vec<u8>), FileError> {
     let bytes = store
         .attributes(storage_path)
         .await
         .map_err(FileError::storage("read a file's attributes"))?;
     let bytes = bytes.ok_or(FileError::NotFound { id })?;
     match attr::decode(&bytes, storage_path) {
-        Ok(metadata) if metadata.file_id == id => Ok(metadata),
+        Ok(metadata) if metadata.file_id == id => Ok((metadata, bytes)),
         Ok(_) => Err(FileError::NotFound { id }),
         Err(source) => Err(FileError::Attributes { id, source }),
     }

@@ -78,7 +78,8 @@ impl Inner {
 
     pub(super) async fn prune(&self) -> Result<(), IndexError> {
         self.index.prune_log(Timestamp::now() - KEEP_LOG).await?;
-        self.index.prune_instances().await
+        self.index.prune_instances().await?;
+        self.index.prune_tasks().await
     }
 
     /// A commit of a server that is dead may reach the database after this one has read the log.

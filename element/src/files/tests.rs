@@ -90,7 +90,7 @@ impl Element {
     async fn read(&self, id: Uuid) -> Result<Vec<u8>, FileError> {
         let content = self.files.content(id).await?;
         let size = content.metadata.file_size;
-        let chunks: Vec<Bytes> = content.read(0..size).await?.try_collect().await.unwrap();
+        let chunks: Vec<Bytes> = content.read(0..size, None).await?.try_collect().await.unwrap();
         Ok(chunks.concat())
     }
 }
@@ -366,7 +366,7 @@ async fn deleted_file_is_gone_and_gives_its_room_back() {
         assert_eq!(stale.unwrap_err().code(), ErrorCode::PreconditionFailed);
         let open = element.files.content(stored.file_id).await.unwrap();
         element.files.delete(stored.file_id, None).await.unwrap();
-        let chunks: Vec<Bytes> = open.read(0..7).await.unwrap().try_collect().await.unwrap();
+        let chunks: Vec<Bytes> = open.read(0..7, None).await.unwrap().try_collect().await.unwrap();
         assert_eq!(chunks.concat(), b"content", "a download that runs goes on");
         for result in [
             element.files.delete(stored.file_id, None).await.err(),

@@ -82,14 +82,14 @@ impl Inner {
         let _gate = self.gate.read().await;
         let _turn = self.turn(id).await?;
         let path = self.find_to_change(id).await?.storage_path;
-        let mut metadata = self.attributes(id, &path).await?;
+        let (mut metadata, old) = self.attributes_to_change(id, &path).await?;
         check_revision(&metadata, expected)?;
         patch.apply(&mut metadata);
         let texts = [metadata.description.as_ref(), metadata.version.as_ref()];
         check_texts(texts.into_iter().flatten().chain(&metadata.tags), &metadata.metadata)?;
         metadata.revision += 1;
         metadata.updated_at = whole_microseconds(Timestamp::now()).max(metadata.updated_at);
-        let attributes = attr::encode(&metadata).map_err(FileError::encoding(id))?;
+        let attributes = attr::replace(&old, &metadata).map_err(FileError::encoding(id))?;
         let record = self.begin(OperationType::FileUpdate, id, &path).await?;
         if let Err(error) = self
             .store

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
@@ -24,9 +24,10 @@ use super::error::ApiError;
 use super::extract::{self, allow, file_id};
 use super::openapi::{FileId, ReadConditions, described, failures};
 use super::range::{Wanted, wanted};
+use super::sendfile::Pieces;
 use crate::files::Content;
 use crate::state::App;
-use crate::store::ByteStream;
+use crate::store::{ByteStream, FileSender};
 
 failures!(Failures: ValidationError, Unauthorized, Forbidden, NotFound, ModeNotAllowed, PreconditionFailed, InvalidRange, Unavailable);
 
@@ -88,9 +89,11 @@ pub(super) async fn content(
     State(app): State<App>,
     method: Method,
     Path(id): Path<String>,
+    pieces: Option<Extension<Pieces>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     allow(&app, &headers, Operation::Read).await?;
+    let sender = pieces.map(|Extension(pieces)| Arc::new(pieces) as Arc<dyn FileSender>);
     let content = extract::content(&app, file_id(&id)?).await?;
     let validators = Validators::of_content(&content.metadata);
     match weigh_read(&headers, &validators) {
@@ -115,13 +118,13 @@ pub(super) async fn content(
             let body = if method == Method::HEAD {
                 Body::empty()
             } else {
-                part(&app, &content, 0..size).await?
+                part(&app, &content, 0..size, sender).await?
             };
             (StatusCode::OK, body)
         }
         Wanted::Parts(mut parts) => {
             let body = match (parts.pop(), parts.is_empty()) {
-                (Some(only), true) => one_part(&app, &mut answer, &content, only).await?,
+                (Some(only), true) => one_part(&app, &mut answer, &content, only, sender).await?,
                 (last, _) => several_parts(&app, &mut answer, content, parts.into_iter().chain(last).collect()),
             };
             (StatusCode::PARTIAL_CONTENT, body)
@@ -146,9 +149,10 @@ pub(super) async fn download(
     app: State<App>,
     method: Method,
     id: Path<String>,
+    pieces: Option<Extension<Pieces>>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    content(app, method, id, headers).await
+    content(app, method, id, pieces, headers).await
 }
 
 fn unsatisfiable(size: u64) -> ApiError {
@@ -156,12 +160,21 @@ fn unsatisfiable(size: u64) -> ApiError {
     ApiError::new(ErrorCode::InvalidRange, detail).with_header(header::CONTENT_RANGE, &format!("bytes */{size}"))
 }
 
-async fn one_part(app: &App, answer: &mut HeaderMap, content: &Content, range: Range<u64>) -> Result<Body, ApiError> {
+/// The connection, where it can send files by itself.
+type Sender = Option<Arc<dyn FileSender>>;
+
+async fn one_part(
+    app: &App,
+    answer: &mut HeaderMap,
+    content: &Content,
+    range: Range<u64>,
+    sender: Sender,
+) -> Result<Body, ApiError> {
     let size = content.metadata.file_size;
     let place = format!("bytes {}-{}/{size}", range.start, range.end.saturating_sub(1));
     insert(answer, header::CONTENT_RANGE, place);
     answer.insert(header::CONTENT_LENGTH, (range.end - range.start).into());
-    part(app, content, range).await
+    part(app, content, range, sender).await
 }
 
 fn several_parts(app: &App, answer: &mut HeaderMap, content: Content, ranges: Vec<Range<u64>>) -> Body {
@@ -174,15 +187,15 @@ fn several_parts(app: &App, answer: &mut HeaderMap, content: Content, ranges: Ve
     Body::from_stream(parts.body(move |range| {
         let (content, sent) = (Arc::clone(&content), sent.clone());
         let opening = async move {
-            let chunks = content.read(range).await.map_err(io::Error::other)?;
+            let chunks = content.read(range, None).await.map_err(io::Error::other)?;
             Ok::<_, io::Error>(counted(sent, &content, chunks))
         };
         stream::once(opening).try_flatten()
     }))
 }
 
-async fn part(app: &App, content: &Content, range: Range<u64>) -> Result<Body, ApiError> {
-    let chunks = content.read(range).await?;
+async fn part(app: &App, content: &Content, range: Range<u64>, sender: Sender) -> Result<Body, ApiError> {
+    let chunks = content.read(range, sender).await?;
     Ok(Body::from_stream(counted(app.metrics().sent(), content, chunks)))
 }
 

@@ -60,7 +60,6 @@ pub(super) fn mode_allows(app: &App, operation: Operation) -> Result<(), ApiErro
     Err(ApiError::new(ErrorCode::ModeNotAllowed, detail))
 }
 
-/// The files, once the element has started up.
 /// What is known of a file; while the element starts up, by its attr file alone.
 pub(super) async fn metadata(app: &App, id: Uuid) -> Result<FileMetadata, ApiError> {
     Ok(match (app.files(), app.reader()) {
@@ -77,6 +76,7 @@ pub(super) async fn content(app: &App, id: Uuid) -> Result<Content, ApiError> {
     })
 }
 
+/// The files, once the element has started up.
 pub(super) fn files(app: &App) -> Result<&Files, ApiError> {
     app.files()
         .ok_or_else(|| ApiError::unavailable("the element is starting up; try again"))

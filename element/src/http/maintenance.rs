@@ -80,12 +80,10 @@ pub(super) async fn show(
 ) -> Result<Json<Task>, ApiError> {
     admin(&app, &headers, "maintenance").await?;
     let id = Uuid::try_parse(&id).map_err(|_| ApiError::validation("the task's id in the path is no UUID"))?;
-    let task = maintenance(&app)?.task(id);
+    let task = maintenance(&app)?.task(id).await?;
     let missing = || {
-        ApiError::new(
-            ErrorCode::NotFound,
-            format!("there is no task {id}; a restart forgets all"),
-        )
+        let detail = format!("there is no task {id}; those that began more than 30 days ago are forgotten");
+        ApiError::new(ErrorCode::NotFound, detail)
     };
     task.map(Json).ok_or_else(missing)
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -16,7 +18,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{error::Elapsed, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
 
+use super::sendfile::{Pieces, SendfileStream};
 use crate::metrics::Metrics;
 
 /// What a client may take its time with, and how many there may be.
@@ -131,7 +135,8 @@ impl Server {
             return Ok(());
         }
         let Some(acceptor) = &self.tls else {
-            return self.speak(stream, watcher).await;
+            let (stream, pieces) = SendfileStream::new(stream);
+            return self.speak(stream, Some(pieces), watcher).await;
         };
         let handshake = timeout(self.limits.first_byte, acceptor.accept(stream));
         let Some(agreed) = stopping.run_until_cancelled(handshake).await else {
@@ -140,7 +145,7 @@ impl Server {
         let stream = agreed
             .map_err(ConnectionError::Silent)?
             .map_err(ConnectionError::Handshake)?;
-        self.speak(stream, watcher).await
+        self.speak(stream, None, watcher).await
     }
 
     /// Waits for the first byte; whether there is one.
@@ -153,12 +158,20 @@ impl Server {
         Ok(count > 0)
     }
 
+    /// Handlers find `pieces` where the stream can send files by itself.
     async fn speak(
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        pieces: Option<Pieces>,
         watcher: Watcher,
     ) -> Result<(), ConnectionError> {
-        let service = TowerToHyperService::new(self.router.clone());
+        let service = self.router.clone().map_request(move |mut request: Request<Incoming>| {
+            if let Some(pieces) = &pieces {
+                request.extensions_mut().insert(pieces.clone());
+            }
+            request
+        });
+        let service = TowerToHyperService::new(service);
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(self.limits.header)

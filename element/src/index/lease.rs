@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::sql::{Dialect, Parameter, Sql, Statement, WAL_COLUMNS};
+use super::dialect::Dialect;
+use super::sql::{Parameter, Sql, Statement, WAL_COLUMNS};
 use super::{Index, IndexError};
 use crate::wal::WalRecord;
 
@@ -181,31 +182,6 @@ impl Index {
     }
 }
 
-impl Dialect {
-    /// The database's time.
-    const fn now(self) -> &'static str {
-        match self {
-            Self::Postgres => "clock_timestamp()",
-            Self::Sqlite => "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
-        }
-    }
-
-    /// The database's time, moved by seconds.
-    fn now_and(self, seconds: i64) -> String {
-        match self {
-            Self::Postgres => format!("clock_timestamp() + interval '{seconds} seconds'"),
-            Self::Sqlite => format!("strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '{seconds:+} seconds')"),
-        }
-    }
-
-    const fn end_of_time(self) -> &'static str {
-        match self {
-            Self::Postgres => "timestamptz 'infinity'",
-            Self::Sqlite => "'9999-12-31T23:59:59.999Z'",
-        }
-    }
-}
-
 impl Sql {
     fn instance_keep(&self, instance_id: &str, sharing: Sharing) -> Statement {
         let Self { prefix, dialect, .. } = self;
@@ -276,7 +252,7 @@ impl Sql {
     }
 
     /// Where nobody who lives is `table`'s `instance_id`.
-    fn nobody_lives(&self, table: &str) -> String {
+    pub(super) fn nobody_lives(&self, table: &str) -> String {
         let Self { prefix, dialect, .. } = self;
         format!(
             "NOT EXISTS (SELECT 1 FROM {prefix}instance AS living \
@@ -350,6 +326,6 @@ impl Sql {
 }
 
 /// The durations here are constants of a few digits.
-fn seconds(duration: Duration) -> i64 {
+pub(super) fn seconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }

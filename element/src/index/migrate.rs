@@ -2,7 +2,8 @@
 
 use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
 
-use super::sql::{Dialect, Sql, Statement};
+use super::dialect::Dialect;
+use super::sql::{Sql, Statement};
 
 /// One version of the schema, for each database, up and down.
 #[derive(Clone, Copy)]
@@ -31,11 +32,12 @@ macro_rules! entry {
 }
 
 /// Every version, oldest first. A version that was released is never edited.
-pub(super) const MIGRATIONS: [Entry; 4] = [
+pub(super) const MIGRATIONS: [Entry; 5] = [
     entry!(1, "0001_file_metadata", "file metadata"),
     entry!(2, "0002_wal", "write-ahead log"),
     entry!(3, "0003_instance", "instances and leases"),
     entry!(4, "0004_totals", "totals"),
+    entry!(5, "0005_task", "maintenance tasks"),
 ];
 
 impl Entry {

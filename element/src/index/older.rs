@@ -1,7 +1,8 @@
 //! Tables of an older system under our names: they are set aside, so that ours can take their place and be filled from the attr
 //! files, which are the truth in both. Nothing of theirs is read or removed.
 
-use super::sql::{Dialect, Parameter, Sql, Statement};
+use super::dialect::Dialect;
+use super::sql::{Parameter, Sql, Statement};
 use super::{Index, IndexError};
 
 /// What the names of tables set aside have behind the prefix.

@@ -207,7 +207,7 @@ impl Backend for Postgres {
 }
 
 fn bound(statement: &Statement) -> sqlx::query::Query<'_, sqlx::Postgres, sqlx::postgres::PgArguments> {
-    let mut query = sqlx::query(statement.text());
+    let mut query = sqlx::query(statement.text()).persistent(!statement.planned_by_value);
     for parameter in &statement.parameters {
         query = match parameter {
             Parameter::Text(text) => query.bind(text),

@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::sql::{Dialect, Parameter, Sql, Statement, time_text};
+use super::dialect::Dialect;
+use super::sql::{Parameter, Sql, Statement, time_text};
 
 /// Words of a search, at the most: each is looked up in an index.
 const MAX_WORDS: usize = 64;
@@ -187,7 +188,9 @@ impl Search {
     pub(super) fn statements(&self, sql: &Sql) -> (Statement, Statement) {
         let mut clauses = Clauses::new(sql);
         self.filter(&mut clauses);
-        let count = sql.count_files(&clauses.text(), clauses.parameters.clone(), MAX_TOTAL + 1);
+        let count = sql
+            .count_files(&clauses.text(), clauses.parameters.clone(), MAX_TOTAL + 1)
+            .planned_by_value();
         let column = self.sort.column();
         if let Some(cursor) = &self.cursor {
             let comparison = if self.descending { "<" } else { ">" };
@@ -212,7 +215,7 @@ impl Search {
             "{} ORDER BY {column} {direction}, file_id {direction} LIMIT {limit}",
             clauses.text()
         );
-        (sql.select_files(&text, clauses.parameters), count)
+        (sql.select_files(&text, clauses.parameters).planned_by_value(), count)
     }
 
     fn filter(&self, clauses: &mut Clauses<'_>) {

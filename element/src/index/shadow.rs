@@ -4,8 +4,9 @@ use element_api::FileMetadata;
 use uuid::Uuid;
 
 use super::IndexError;
+use super::dialect::{Dialect, names};
 use super::migrate::{MIGRATIONS, render};
-use super::sql::{Dialect, FILE_COLUMNS, SEARCH_COLUMNS, Sql, Statement, names};
+use super::sql::{FILE_COLUMNS, SEARCH_COLUMNS, Sql, Statement};
 use super::totals::Counted;
 
 /// What the first migration's indexes are called after the prefix, on PostgreSQL.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, SqlSafeStr as _, SqlStr};
 use uuid::Uuid;
 
+use super::dialect::{Dialect, Kind};
 use super::rows::{file_row, wal_row};
 use super::{IndexError, TablePrefix};
 use crate::wal::WalRecord;
@@ -32,6 +33,8 @@ pub(super) struct Statement {
     pub(super) parameters: Vec<Parameter>,
     /// The rows it must touch; when it touches others, its transaction must not be committed.
     pub(super) touches: Option<u64>,
+    /// Whether how to go about it hangs on the values, so that no plan is kept: what is best for a rare word is not for a common one.
+    pub(super) planned_by_value: bool,
 }
 
 impl Statement {
@@ -40,7 +43,13 @@ impl Statement {
             sql: sql.into(),
             parameters,
             touches: None,
+            planned_by_value: false,
         }
+    }
+
+    pub(super) fn planned_by_value(mut self) -> Self {
+        self.planned_by_value = true;
+        self
     }
 
     /// Whether it touched what it must.
@@ -57,13 +66,6 @@ impl Statement {
     pub(super) fn text(&self) -> SqlStr {
         AssertSqlSafe(Arc::clone(&self.sql)).into_sql_str()
     }
-}
-
-/// What differs between the databases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
-    Postgres,
-    Sqlite,
 }
 
 /// The columns that together are a [`FileMetadata`], and how each is kept.
@@ -105,110 +107,6 @@ pub(super) const WAL_COLUMNS: [(&str, Kind); 9] = [
     ("started_at", Kind::Plain),
     ("completed_at", Kind::Plain),
 ];
-
-/// How a column is kept.
-#[derive(Clone, Copy)]
-pub(super) enum Kind {
-    Plain,
-    Json,
-}
-
-impl Dialect {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Postgres => "postgres",
-            Self::Sqlite => "sqlite",
-        }
-    }
-
-    /// A relation with `columns`, one row for each object of the JSON array in parameter `position`.
-    pub(super) fn records(self, table: &str, columns: &[(&str, Kind)], position: usize) -> String {
-        match self {
-            Self::Postgres => format!("json_populate_recordset(NULL::{table}, ${position}::json)"),
-            Self::Sqlite => {
-                let list = columns.iter().map(|(name, kind)| match kind {
-                    Kind::Plain => format!("value->>'$.{name}' AS {name}"),
-                    Kind::Json => format!("value->'$.{name}' AS {name}"),
-                });
-                format!(
-                    "(SELECT {} FROM json_each(${position}))",
-                    list.collect::<Vec<_>>().join(", ")
-                )
-            }
-        }
-    }
-
-    /// Selects JSON objects of `columns` from `source`, a table with whatever clauses follow it.
-    fn select(self, columns: &[(&str, Kind)], source: &str) -> String {
-        match self {
-            Self::Postgres => {
-                format!(
-                    "SELECT row_to_json(found)::text FROM (SELECT {} FROM {source}) AS found",
-                    names(columns)
-                )
-            }
-            Self::Sqlite => format!("SELECT {} FROM {source}", self.object(columns)),
-        }
-    }
-
-    /// A JSON object of `columns`, as text.
-    pub(super) fn object(self, columns: &[(&str, Kind)]) -> String {
-        let list = columns.iter().map(|(name, kind)| match (self, kind) {
-            (Self::Sqlite, Kind::Json) => format!("'{name}', json({name})"),
-            _ => format!("'{name}', {name}"),
-        });
-        let list = list.collect::<Vec<_>>().join(", ");
-        format!("CAST({}({list}) AS TEXT)", self.json_object())
-    }
-
-    /// `expression` as the type of a time column.
-    pub(super) fn time(self, expression: &str) -> String {
-        match self {
-            Self::Postgres => format!("{expression}::timestamptz"),
-            Self::Sqlite => expression.to_owned(),
-        }
-    }
-
-    /// `expression` as the type of an id column.
-    pub(super) fn id(self, expression: &str) -> String {
-        match self {
-            Self::Postgres => format!("{expression}::uuid"),
-            Self::Sqlite => expression.to_owned(),
-        }
-    }
-
-    /// Whether `column` is among the ids of the JSON array in parameter `position`. In PostgreSQL it is no subquery: that could be
-    /// planned as a join, which reads the whole table.
-    pub(super) fn is_id_of(self, column: &str, position: usize) -> String {
-        match self {
-            Self::Postgres => {
-                format!("{column} = ANY (ARRAY(SELECT value::uuid FROM jsonb_array_elements_text(${position}::jsonb)))")
-            }
-            Self::Sqlite => format!("{column} IN (SELECT value FROM json_each(${position}))"),
-        }
-    }
-
-    /// Whether `column` is among the texts of the JSON array in parameter `position`.
-    fn is_text_of(self, column: &str, position: usize) -> String {
-        match self {
-            Self::Postgres => {
-                format!("{column} = ANY (ARRAY(SELECT jsonb_array_elements_text(${position}::jsonb)))")
-            }
-            Self::Sqlite => format!("{column} IN (SELECT value FROM json_each(${position}))"),
-        }
-    }
-
-    pub(super) fn json_object(self) -> &'static str {
-        match self {
-            Self::Postgres => "json_build_object",
-            Self::Sqlite => "json_object",
-        }
-    }
-}
-
-pub(super) fn names(columns: &[(&str, Kind)]) -> String {
-    columns.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
-}
 
 /// A time with all its microseconds, so that times as text sort as times.
 pub(super) fn time_text(time: Timestamp) -> String {

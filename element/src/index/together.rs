@@ -8,7 +8,8 @@ use element_api::FileMetadata;
 use serde_json::json;
 
 use super::IndexError;
-use super::sql::{Dialect, FILE_COLUMNS, Parameter, SEARCH_COLUMNS, Sql, Statement, WAL_COLUMNS, names};
+use super::dialect::{Dialect, names};
+use super::sql::{FILE_COLUMNS, Parameter, SEARCH_COLUMNS, Sql, Statement, WAL_COLUMNS};
 use crate::wal::WalRecord;
 
 /// PostgreSQL's code for a division by zero: how a statement fails that did not touch every log entry it must.

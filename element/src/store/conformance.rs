@@ -51,7 +51,13 @@ async fn put(store: &dyn Store, path: &str, content: &[u8], attributes: &[u8]) {
 }
 
 async fn read(store: &dyn Store, path: &str, range: Range<u64>) -> io::Result<Vec<u8>> {
-    let chunks: Vec<Bytes> = store.open_content(path).await?.read(range).await?.try_collect().await?;
+    let chunks: Vec<Bytes> = store
+        .open_content(path)
+        .await?
+        .read(range, None)
+        .await?
+        .try_collect()
+        .await?;
     Ok(chunks.concat())
 }
 

@@ -38,8 +38,8 @@ use self::bucket::Bucket;
 use self::spool::{Memory, S3Spool};
 use super::name::{id_in_name, is_named_by, storage_folder};
 use super::{
-    ByteStream, Fence, Found, Leftover, Look, MAX_ATTRIBUTES, MAX_WALKS, OpenStoreError, Parts, Readable, Scan, Space,
-    Spool, Store, StoreAway, turn_to_walk,
+    ByteStream, Fence, FileSender, Found, Leftover, Look, MAX_ATTRIBUTES, MAX_WALKS, OpenStoreError, Parts, Readable,
+    Scan, Space, Spool, Store, StoreAway, turn_to_walk,
 };
 use crate::attr;
 use crate::files::Chain;
@@ -309,7 +309,11 @@ struct S3Content {
 }
 
 impl Readable for S3Content {
-    fn read(&self, range: Range<u64>) -> BoxFuture<'static, io::Result<ByteStream>> {
+    fn read(
+        &self,
+        range: Range<u64>,
+        _sender: Option<Arc<dyn FileSender>>,
+    ) -> BoxFuture<'static, io::Result<ByteStream>> {
         if range.is_empty() {
             let nothing: ByteStream = Box::pin(stream::empty());
             return Box::pin(ready(Ok(nothing)));

@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::harness::certificates::{Authority, wrap};
 use crate::harness::client::{begun, form, send, upload};
 use crate::harness::proxy::Proxy;
 use crate::harness::{Setup, eventually};
@@ -110,13 +111,22 @@ async fn missing_bucket_and_wrong_secret_are_said_and_tried_again() {
 
 #[tokio::test]
 async fn bucket_away_is_answered_as_such_and_comes_back_without_a_restart() {
+    is_answered_as_such_and_comes_back(Proxy::cut).await;
+}
+
+#[tokio::test]
+async fn silent_bucket_is_like_one_that_is_gone() {
+    is_answered_as_such_and_comes_back(Proxy::silence).await;
+}
+
+async fn is_answered_as_such_and_comes_back(interrupt: fn(&Proxy)) {
     let mut setup = Setup::bucket().await;
     let wire = Proxy::to(setup.bucket.as_ref().unwrap().host(), true).await;
     setup.set("STORAGE_S3_ENDPOINT_URL", &format!("http://{}", wire.address));
     let element = setup.start().await;
     let file = element.client.store("a.txt", b"abc").await;
     let path = format!("/files/{}", file["file_id"].as_str().unwrap());
-    wire.cut();
+    interrupt(&wire);
     let content = element.client.by("user", "GET", &path);
     let small = element
         .client
@@ -155,6 +165,29 @@ async fn bucket_away_is_answered_as_such_and_comes_back_without_a_restart() {
     })
     .await;
     assert!(element.temporary_files().is_empty());
+    element.stop().await;
+}
+
+#[tokio::test]
+async fn bucket_behind_tls_is_used_when_a_named_authority_vouches_for_it() {
+    let (authority, other) = (Authority::new(), Authority::new());
+    let mut setup = Setup::bucket().await;
+    let server = setup.bucket.as_ref().unwrap().host().parse().unwrap();
+    let encrypted = wrap(server, &authority.certify(&["127.0.0.1"])).await;
+    setup.set("STORAGE_S3_ENDPOINT_URL", &format!("https://{encrypted}"));
+    let ca = setup.file("ca.pem", &other.pem());
+    setup.set("SSL_CERT_FILE", ca.to_str().unwrap());
+    let element = setup.start_unready(&["serve"]).await;
+    let said = element.stderr.wait_for("cannot start yet").await;
+    assert!(said.contains("certificate"), "{said}");
+    element.stop().await;
+
+    setup.file("ca.pem", &authority.pem());
+    let element = setup.start().await;
+    let content = large(6);
+    let file = element.client.store("large.bin", &content).await;
+    let path = format!("/files/{}", file["file_id"].as_str().unwrap());
+    assert_eq!(element.client.get(&path).await.expect(200).body, content);
     element.stop().await;
 }
 

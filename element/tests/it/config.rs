@@ -159,6 +159,18 @@ async fn database_is_used_only_when_the_named_authority_vouches_for_it() {
 }
 
 #[tokio::test]
+async fn password_of_the_database_may_stand_in_a_file() {
+    let mut setup = Setup::postgres().await;
+    let password = setup.get("DB_PASSWORD").to_owned();
+    setup.unset("DB_PASSWORD");
+    let file = setup.file("db-password", &format!("{password}\n"));
+    setup.set("DB_PASSWORD_FILE", file.to_str().unwrap());
+    let element = setup.start().await;
+    element.client.store("a.txt", b"abc").await;
+    element.stop().await;
+}
+
+#[tokio::test]
 async fn start_without_a_key_is_refused() {
     let mut setup = Setup::embedded();
     setup.unset("JWT_PUBLIC_KEY_PATH");
@@ -249,6 +261,13 @@ async fn flags_do_what_their_variables_do_and_help_shows_both() {
         "REDIS_SSL_CA_CERT",
         "STORAGE_TYPE",
         "STORAGE_LOCAL_BASE_PATH",
+        "STORAGE_SHARED",
+        "STORAGE_S3_ENDPOINT_URL",
+        "STORAGE_S3_BUCKET_NAME",
+        "STORAGE_S3_REGION",
+        "STORAGE_S3_APP_FOLDER",
+        "STORAGE_S3_ACCESS_KEY_ID",
+        "STORAGE_S3_SECRET_ACCESS_KEY",
         "STORAGE_MAX_SIZE",
         "STORAGE_ELEMENT_ID",
         "STORAGE_PRIORITY",

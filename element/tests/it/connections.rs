@@ -243,3 +243,41 @@ async fn garbage_is_answered_or_hung_up_on_and_others_are_served() {
     }
     send(element.client.request("GET", "/health/live")).await.expect(200);
 }
+
+#[tokio::test]
+async fn requests_sent_ahead_get_each_its_own_bytes_in_their_order() {
+    let setup = Setup::embedded();
+    let element = setup.start().await;
+    let large: Vec<u8> = (0..3_000_000_u32).map(|number| (number % 251) as u8).collect();
+    let (file, small) = (
+        element.client.store("large", &large).await,
+        element.client.store("small", b"abc").await,
+    );
+    let ask = |file: &serde_json::Value, more: &str| {
+        format!(
+            "GET /api/v1/files/{} HTTP/1.1\r\nhost: element\r\nauthorization: Bearer {}\r\n{more}\r\n",
+            file["file_id"].as_str().unwrap(),
+            KEYS.token("user")
+        )
+    };
+    let wanted = [
+        (ask(&file, ""), &large[..]),
+        (ask(&small, ""), b"abc"),
+        (ask(&file, "range: bytes=1000-2500000\r\n"), &large[1000..=2_500_000]),
+        (ask(&file, "range: bytes=7-9\r\n"), &large[7..=9]),
+        (ask(&file, "connection: close\r\n"), &large),
+    ];
+    let mut stream = connect(&element).await;
+    for (request, _) in &wanted {
+        stream.write_all(request.as_bytes()).await.unwrap();
+    }
+    let mut left = &read_to_end(&mut stream).await[..];
+    for (_, body) in wanted {
+        let end = left.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap() + 4;
+        let head = String::from_utf8(left[..end].to_vec()).unwrap();
+        assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{head}");
+        assert!(left[end..].starts_with(body), "{head}");
+        left = &left[end + body.len()..];
+    }
+    assert!(left.is_empty());
+}

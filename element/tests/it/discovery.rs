@@ -228,6 +228,24 @@ async fn encrypted_redis_is_used_like_any_other() {
 }
 
 #[tokio::test]
+async fn password_of_redis_may_stand_in_its_variable() {
+    let redis = Server::start(Some("a-secret-of-redis"), None).await;
+    let mut connection = redis.connect().await.unwrap();
+    let mut announced = Announced::nowhere("edit");
+    redis.configure(&mut announced.setup);
+    announced.setup.unset("REDIS_PASSWORD_FILE");
+    announced.setup.set("REDIS_PASSWORD", "a-secret-of-redis");
+    let element = announced.setup.start().await;
+    eventually("the element is announced", async || {
+        announced.score(&mut connection, "edit").await == Some(7.0)
+    })
+    .await;
+    let log = element.stderr.clone();
+    element.stop().await;
+    assert!(!log.text().contains("a-secret-of-redis"), "{}", log.text());
+}
+
+#[tokio::test]
 async fn redis_that_is_not_the_right_one_is_told_nothing() {
     let (authority, other) = (Authority::new(), Authority::new());
     let good = Server::start(Some("right"), Some((&authority, HOST))).await;

@@ -80,6 +80,8 @@ async fn metrics_are_fed_and_their_labels_bounded() {
         "artstore_element_sent_bytes_total 1000",
         "artstore_element_files 1",
         "artstore_element_wal_pending 0",
+        "artstore_element_wal_oldest_seconds 0.0",
+        "artstore_element_wal_recovered{outcome=\"redone\"} 0",
         "artstore_element_quarantined_bytes 0",
         "artstore_element_tasks_running{kind=\"gc\"} 0",
         "artstore_element_database_up 1",

@@ -111,6 +111,9 @@ async fn kill_during_an_upload_leaves_nothing() {
         assert!(upload.await.unwrap().is_err());
         let element = setup.start().await;
         crate::limits::assert_empty(&element).await;
+        let metrics = String::from_utf8(element.client.get("/metrics").await.expect(200).body).unwrap();
+        let undone = "artstore_element_wal_recovered{outcome=\"undone\"} 1";
+        assert!(metrics.lines().any(|line| line == undone), "{metrics}");
     }
 }
 

@@ -201,13 +201,57 @@ async fn of_two_servers_one_scrubs() {
         })
         .await;
         let refused = send(other.client.by("admin", "POST", "/maintenance/scrub")).await;
-        let refused = refused.expect_problem(409, "TASK_RUNNING");
+        let problem = refused.expect_problem(409, "TASK_RUNNING");
         assert!(
-            refused["detail"].as_str().unwrap().contains("another server"),
-            "{refused}"
+            problem["detail"]
+                .as_str()
+                .unwrap()
+                .contains(first["id"].as_str().unwrap()),
+            "{problem}"
         );
+        assert_eq!(refused.header("location"), Some(&*format!("/api/v1{location}")));
         one.stop().await;
         other.signal(rustix::process::Signal::TERM);
+    }
+}
+
+#[tokio::test]
+async fn task_is_told_of_by_every_server_and_after_a_restart() {
+    for mut setup in Setup::each().await {
+        let shared = setup.bucket.is_some();
+        let element = setup.start().await;
+        element.client.store("a", b"0123456789").await;
+        let ended = task(&element, "scrub").await;
+        let location = format!("/maintenance/tasks/{}", ended["id"].as_str().unwrap());
+        if shared {
+            let other = setup.start().await;
+            assert_eq!(other.client.json(&location).await, ended);
+            other.stop().await;
+        }
+        element.stop().await;
+        setup.set("STORAGE_SCRUB_RATE", "1");
+        let mut element = setup.start().await;
+        eventually("the end was kept", async || {
+            element.client.json(&location).await == ended
+        })
+        .await;
+        // A second file, so that the scrub waits for its turn to read it.
+        element.client.store("b", b"0123456789").await;
+        let begun = send(element.client.by("admin", "POST", "/maintenance/scrub")).await;
+        let begun = begun.expect(202).json();
+        element.signal(rustix::process::Signal::KILL);
+        element.wait_exit().await;
+        let element = setup.start().await;
+        let location = format!("/maintenance/tasks/{}", begun["id"].as_str().unwrap());
+        eventually("its server counts as dead", async || {
+            element.client.json(&location).await["status"] == "stopped"
+        })
+        .await;
+        assert_eq!(
+            element.client.json(&location).await["error"],
+            "the server that ran it died"
+        );
+        element.stop().await;
     }
 }
 

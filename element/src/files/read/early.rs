@@ -33,6 +33,6 @@ impl StoreReader {
     /// # Errors
     /// As [`StoreReader::metadata`].
     pub async fn content(&self, id: Uuid) -> Result<Content, FileError> {
-        Content::open(&self.store, self.metadata(id).await?).await
+        Content::open(&self.store, Arc::new(self.metadata(id).await?)).await
     }
 }

@@ -40,7 +40,7 @@ async fn change_is_seen_at_once_in_spite_of_memory() {
         let id = stored.file_id;
         let updated = element.files.update(id, patch, None).await.unwrap();
         assert_eq!(element.files.metadata(id).await.unwrap(), updated);
-        assert_eq!(element.files.content(id).await.unwrap().metadata, updated);
+        assert_eq!(element.files.content(id).await.unwrap().metadata.as_ref(), &updated);
         element.end().await;
     }
 }

@@ -1,13 +1,14 @@
 //! How PostgreSQL goes about our statements: none that a change or a lookup needs may read more rows the more there are.
 
+use element_api::FileMetadata;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
 use uuid::Uuid;
 
-use super::{TestDatabase, file, put};
+use super::{TestDatabase, file, put, search};
 use crate::index::sql::{Parameter, Statement};
 use crate::index::writer::statements;
-use crate::index::{Change, FileChange};
+use crate::index::{Change, FileChange, Search};
 use crate::wal::{OperationType, Wal};
 
 /// Rows of the table, and how many of them a statement about one file may look at.
@@ -42,8 +43,7 @@ async fn changes_and_lookups_of_one_file_read_few_rows_however_many_there_are() 
         all.extend(statements(sql, &changes).unwrap());
     }
 
-    let server = database.postgres.as_ref().unwrap();
-    let mut connection = server.server.clone().database(&server.name).connect().await.unwrap();
+    let mut connection = connect(&database).await;
     // Plans as they are when they are kept, from statistics of an empty table too.
     let settings = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
     connection.execute(sqlx::raw_sql(settings)).await.unwrap();
@@ -63,6 +63,52 @@ async fn changes_and_lookups_of_one_file_read_few_rows_however_many_there_are() 
     }
     index.close().await;
     database.drop().await;
+}
+
+#[tokio::test]
+async fn rare_word_is_looked_up_and_its_search_planned_anew_each_time() {
+    let database = TestDatabase::postgres().await;
+    let index = database.migrated().await;
+    let named = |number: u32| FileMetadata {
+        original_filename: format!("letter{number}.txt"),
+        ..file(number)
+    };
+    let files: Vec<_> = (1..=4 * ROWS).map(named).collect();
+    futures::future::join_all(files.iter().map(|file| put(&index, file))).await;
+    let search = Search {
+        q: Some(format!("letter{}", 4 * ROWS)),
+        ..search::all()
+    };
+    let (page, count) = search.statements(&index.sql);
+    let mut connection = connect(&database).await;
+    connection.execute("ANALYZE").await.unwrap();
+    for statement in [&page, &count] {
+        // A kept plan does not know how rare the word is, and reads all files in the page's order.
+        assert!(statement.planned_by_value);
+        let plan = explain(&mut connection, statement).await;
+        let looked_at = rows_looked_at(&plan, &index.sql.files);
+        assert!(looked_at <= FEW, "{looked_at} rows looked at\n{plan:#}");
+    }
+    for _ in 0..10 {
+        assert_eq!(search::found(&index, search.clone()).await, [u128::from(4 * ROWS)]);
+    }
+    let mut reading = index
+        .backend
+        .fetch(&Statement::new(KEPT_PLANS, Vec::new()))
+        .await
+        .unwrap();
+    reading.retain(|text| text.contains("tsquery"));
+    assert!(reading.is_empty(), "{reading:?}");
+    index.close().await;
+    database.drop().await;
+}
+
+/// The statements whose plans a connection keeps.
+const KEPT_PLANS: &str = "SELECT statement FROM pg_prepared_statements";
+
+async fn connect(database: &TestDatabase) -> sqlx::PgConnection {
+    let server = database.postgres.as_ref().unwrap();
+    server.server.clone().database(&server.name).connect().await.unwrap()
 }
 
 /// Runs the statement, takes it back, and tells how it was done.

@@ -8,8 +8,9 @@ use proptest::sample::select;
 
 use super::{TestDatabase, file, put};
 use crate::index::Index;
+use crate::index::dialect::Dialect;
 use crate::index::search::{Cursor, Search, Sort};
-use crate::index::sql::{Dialect, Parameter, Sql};
+use crate::index::sql::{Parameter, Sql};
 
 /// A search for everything, in the order of the files' numbers.
 pub(super) fn all() -> Search {

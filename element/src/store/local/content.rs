@@ -17,7 +17,10 @@ use rustix::io::{ReadWriteFlags, preadv2};
 use tokio::task::spawn_blocking;
 
 use super::buffers::{BUFFER_BYTES, Buffers};
-use crate::store::{ByteStream, Readable};
+use crate::store::{ByteStream, FileSender, Readable};
+
+/// What is sent of a file at once. What fits into a buffer is sooner copied.
+const SENT_BYTES: u64 = 1 << 20;
 
 /// An open file. It stays readable when it is deleted meanwhile.
 pub(super) struct LocalContent {
@@ -35,21 +38,41 @@ impl LocalContent {
 }
 
 impl Readable for LocalContent {
-    fn read(&self, range: Range<u64>) -> BoxFuture<'static, io::Result<ByteStream>> {
-        let (file, buffers) = (Arc::clone(&self.file), self.buffers.clone());
-        let chunks = stream::try_unfold((file, buffers, range), |(file, buffers, range)| async move {
-            let left = range.end.saturating_sub(range.start);
-            let wanted = usize::try_from(left).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
-            if wanted == 0 {
+    fn read(
+        &self,
+        range: Range<u64>,
+        sender: Option<Arc<dyn FileSender>>,
+    ) -> BoxFuture<'static, io::Result<ByteStream>> {
+        let source = (Arc::clone(&self.file), self.buffers.clone(), sender);
+        let chunks = stream::try_unfold((source, range), |(source, range)| async move {
+            if range.is_empty() {
                 return Ok(None);
             }
-            let chunk = read_at(&file, &buffers, range.start, wanted).await?;
-            let rest = range.start + wanted as u64..range.end;
-            Ok(Some((chunk, (file, buffers, rest))))
+            let (file, buffers, sender) = &source;
+            let chunk = match sender {
+                Some(sender) if is_worth_sending(file, &range) => sender.stand_in(file, range.clone()),
+                _ => {
+                    let left = range.end - range.start;
+                    let wanted = usize::try_from(left).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
+                    read_at(file, buffers, range.start, wanted).await?
+                }
+            };
+            let rest = range.start + chunk.len() as u64..range.end;
+            Ok(Some((chunk, (source, rest))))
         });
         let chunks: ByteStream = Box::pin(chunks);
         Box::pin(ready(Ok(chunks)))
     }
+}
+
+/// Whether there is much to send, and the page cache seems to hold it, as far as it is sent at once: who sends a file waits for the
+/// disk.
+fn is_worth_sending(file: &File, range: &Range<u64>) -> bool {
+    let last = range.end.min(range.start + SENT_BYTES) - 1;
+    range.end - range.start > BUFFER_BYTES as u64
+        && [range.start, last]
+            .iter()
+            .all(|position| read_cached(file, &mut [0], *position) == 1)
 }
 
 async fn read_at(file: &Arc<File>, buffers: &Buffers, position: u64, wanted: usize) -> io::Result<Bytes> {
@@ -94,7 +117,7 @@ mod tests {
         fs::write(&path, content).unwrap();
         let file = LocalContent::new(File::open(&path).unwrap(), Buffers::default());
         fs::remove_file(&path).unwrap();
-        let read: BytesMut = file.read(range).await.unwrap().try_collect().await.unwrap();
+        let read: BytesMut = file.read(range, None).await.unwrap().try_collect().await.unwrap();
         read.to_vec()
     }
 
@@ -124,7 +147,7 @@ mod tests {
         let path = folder.path().join("a");
         fs::write(&path, b"abc").unwrap();
         let file = LocalContent::new(File::open(&path).unwrap(), Buffers::default());
-        let read: Result<BytesMut, _> = file.read(0..10).await.unwrap().try_collect().await;
+        let read: Result<BytesMut, _> = file.read(0..10, None).await.unwrap().try_collect().await;
         assert_eq!(read.unwrap_err().kind(), std::io::ErrorKind::UnexpectedEof);
     }
 }

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 
 use super::S3Config;
 use crate::store::{ByteStream, StoreAway};
+use crate::trust::trusting;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -225,16 +226,13 @@ impl Bucket {
 
 /// A client that falls silent for `silence` is given up; how long a whole request takes depends on its size.
 fn client(config: &S3Config, silence: Duration) -> io::Result<reqwest::Client> {
-    let mut builder = reqwest::Client::builder()
+    let builder = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(silence)
         .pool_idle_timeout(IDLE_CONNECTION)
         .http1_only();
-    if config.endpoint.as_ref().is_some_and(|url| url.starts_with("http://")) {
-        // Without TLS there is nothing to verify, and an image from scratch has no certificates to load.
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build().map_err(io::Error::other)
+    let url = config.endpoint.as_deref().unwrap_or("https://");
+    trusting(builder, url, None).build().map_err(io::Error::other)
 }
 
 /// Hands our client to the library.

@@ -45,7 +45,7 @@ impl Inner {
             key,
         };
         Ok(Box::new(S3Scan {
-            stream: content.read(0..size).await?,
+            stream: content.read(0..size, None).await?,
             hasher: Sha256::new(),
             position: 0,
             size,

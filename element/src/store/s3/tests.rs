@@ -61,7 +61,7 @@ async fn errors(store: &S3Store) -> Vec<(&'static str, io::Error)> {
     small.write(Bytes::from_static(b"abc")).await.unwrap();
     small.seal().await.unwrap();
     vec![
-        ("read", content.read(0..1).await.err().unwrap()),
+        ("read", content.read(0..1, None).await.err().unwrap()),
         ("attributes", store.attributes(PATH).await.unwrap_err()),
         ("parts", store.parts(PATH).await.unwrap_err()),
         (
@@ -116,7 +116,7 @@ async fn bucket_that_went_away_is_no_missing_file() {
     assert!(StoreAway::is_in(&store.attributes(PATH).await.unwrap_err()));
     assert!(StoreAway::is_in(&store.remove(PATH).await.unwrap_err()));
     let content = store.open_content(PATH).await.unwrap();
-    assert!(StoreAway::is_in(&content.read(0..1).await.err().unwrap()));
+    assert!(StoreAway::is_in(&content.read(0..1, None).await.err().unwrap()));
 }
 
 #[tokio::test]

@@ -1,0 +1,6 @@
+CREATE TABLE {prefix}task (
+    task_id TEXT NOT NULL UNIQUE,
+    instance_id TEXT NOT NULL,
+    started_at TEXT NOT NULL,
+    document TEXT NOT NULL
+);
