@@ -11,6 +11,16 @@ use serde::Serialize;
 use crate::measure::{Sample, Spread, client_cores, cpus, rates};
 use crate::scene::Scene;
 
+/// `1 client`, `2 clients`; large round numbers as `10 k` and `1 M`.
+pub(crate) fn count(number: u64, what: &str) -> String {
+    let text = match number {
+        1_000_000.. if number.is_multiple_of(1_000_000) => format!("{} M", number / 1_000_000),
+        1_000.. if number.is_multiple_of(1_000) => format!("{} k", number / 1_000),
+        _ => number.to_string(),
+    };
+    format!("{text} {what}{}", if number == 1 { "" } else { "s" })
+}
+
 /// One comparison.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {

@@ -188,9 +188,7 @@ impl Search {
     pub(super) fn statements(&self, sql: &Sql) -> (Statement, Statement) {
         let mut clauses = Clauses::new(sql);
         self.filter(&mut clauses);
-        let count = sql
-            .count_files(&clauses.text(), clauses.parameters.clone(), MAX_TOTAL + 1)
-            .planned_by_value();
+        let count = clauses.planned(sql.count_files(&clauses.text(), clauses.parameters.clone(), MAX_TOTAL + 1));
         let column = self.sort.column();
         if let Some(cursor) = &self.cursor {
             let comparison = if self.descending { "<" } else { ">" };
@@ -215,7 +213,8 @@ impl Search {
             "{} ORDER BY {column} {direction}, file_id {direction} LIMIT {limit}",
             clauses.text()
         );
-        (sql.select_files(&text, clauses.parameters).planned_by_value(), count)
+        let page = sql.select_files(&text, clauses.parameters.clone());
+        (clauses.planned(page), count)
     }
 
     fn filter(&self, clauses: &mut Clauses<'_>) {
@@ -285,6 +284,15 @@ impl<'a> Clauses<'a> {
             String::new()
         } else {
             format!("WHERE {}", self.conditions.join(" AND "))
+        }
+    }
+
+    /// The statement of these clauses. Where there are none, one plan is right for all values.
+    fn planned(&self, statement: Statement) -> Statement {
+        if self.conditions.is_empty() {
+            statement
+        } else {
+            statement.planned_by_value()
         }
     }
 

@@ -11,7 +11,7 @@ use crate::client::{Connection, request, share};
 use crate::element::Element;
 use crate::measure::{Meter, Sample, Spread, cpus, rates, take_turns};
 use crate::nginx::Nginx;
-use crate::report::{Row, Target, rounded};
+use crate::report::{Row, Target, count, rounded};
 use crate::scene::Scene;
 use crate::wrk;
 
@@ -185,7 +185,11 @@ pub(super) fn throughput(scene: &Scene) -> Result<Vec<Row>> {
             Load::Wrk => "wrk",
             Load::Own { .. } => "own client",
         };
-        let name = format!("E1 download {}, {} connections", case.name, case.connections);
+        let name = format!(
+            "E1 download {}, {}",
+            case.name,
+            count(case.connections as u64, "connection")
+        );
         let row = Row::of_rates(&name, "/s", (&ours, better), Target::AtLeast(case.target));
         let throughput = median(&ours) * case.bytes as f64 / 1e9;
         rows.push(row.with(&format!(

@@ -10,7 +10,7 @@ use crate::client::{Connection, request};
 use crate::database::{fill, filled_id};
 use crate::element::{Element, database_of};
 use crate::measure::{Spread, percentile, take_turns};
-use crate::report::{Row, Target, rounded};
+use crate::report::{Row, Target, count, rounded};
 use crate::scene::Scene;
 
 const FEW: u64 = 10_000;
@@ -96,7 +96,11 @@ fn row(what: &str, files: u64, many: &[Vec<f64>], few: &[Vec<f64>]) -> Row {
     let (many_p50, few_p50) = (each(many, 50.0), each(few, 50.0));
     let medians = Spread::of_ratios(&many_p50, &few_p50).median;
     let mut row = Row::compare(
-        &format!("E7 p99 of {what}, {files} files against {FEW}"),
+        &format!(
+            "E7 p99 of {what}, {} against {}",
+            count(files, "file"),
+            count(FEW, "file")
+        ),
         "ms",
         &many_p99,
         &few_p99,

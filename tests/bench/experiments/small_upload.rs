@@ -11,7 +11,7 @@ use crate::element::Element;
 use crate::floor::{self, SmallFloor};
 use crate::measure::{Meter, Sample, Spread, take_turns};
 use crate::process;
-use crate::report::{Row, Target, rounded};
+use crate::report::{Row, Target, count, rounded};
 use crate::scene::Scene;
 
 const BYTES: usize = 4096;
@@ -32,7 +32,7 @@ pub(super) fn run(scene: &Scene) -> Result<Vec<Row>> {
         let (mut flushes, mut database) = (Vec::new(), Vec::new());
         let results = take_turns(
             scene,
-            &format!("{clients} clients"),
+            &count(clients as u64, "client"),
             &mut [
                 (
                     "ours",
@@ -50,7 +50,7 @@ pub(super) fn run(scene: &Scene) -> Result<Vec<Row>> {
         let [ours, floor] = results.as_slice() else {
             anyhow::bail!("a contender is missing");
         };
-        let name = format!("E3 durable upload of 4 KiB, {clients} clients");
+        let name = format!("E3 durable upload of 4 KiB, {}", count(clients as u64, "client"));
         let row = Row::of_rates(&name, "/s", (ours, floor), Target::AtLeast(0.5));
         rows.push(row.with(&format!(
             "PostgreSQL {} µs of CPU per upload; the disk was flushed {} times per upload",
@@ -135,7 +135,7 @@ fn flush_calls(scene: &Scene, request: &[u8], clients: usize, uploads: usize) ->
     scene.database.drop(&crate::element::database_of("flushes"))?;
     let each = |count: f64| count / uploads as f64;
     let target = if clients > 1 { Target::AtMost(3.0) } else { Target::None };
-    let name = format!("E3 flush calls per upload, {clients} clients");
+    let name = format!("E3 flush calls per upload, {}", count(clients as u64, "client"));
     let row = Row::alone(&name, "", each(own + database as f64), target);
     Ok(row.with(&format!(
         "{:.2} of the element, {:.2} of PostgreSQL",

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use super::listing::{filled, many};
 use crate::element::Element;
 use crate::measure::{Spread, take_turns};
-use crate::report::{Row, Target, rounded};
+use crate::report::{Row, Target, count, rounded};
 use crate::scene::Scene;
 
 const FEW: u64 = 10_000;
@@ -36,7 +36,11 @@ pub(super) fn run(scene: &Scene) -> Result<Vec<Row>> {
     for name in ["few", "many"] {
         Element::start_again(scene, name, &[])?.discard(scene, name)?;
     }
-    let name = format!("E8 start to ready with {large} files, against {FEW}");
+    let name = format!(
+        "E8 start to ready with {}, against {}",
+        count(large, "file"),
+        count(FEW, "file")
+    );
     let mut row = Row::compare(&name, "ms", many, few, Target::AtMost(GROWTH));
     row.met = row.met.map(|met| met && row.ours <= MILLISECONDS);
     row.target = format!("≤ {MILLISECONDS} ms and ≤ {GROWTH} ×");
