@@ -51,13 +51,16 @@ demo: toolchain ## Cluster, operator and two elements; uploads FILES=DIR and rea
 	@$(CLUSTER) images
 	@cargo run --quiet --package e2e --example demo -- $(if $(FILES),--files "$(FILES)")
 
-# The images are compiled while the cluster comes up, and loaded once it is there.
+# What goes into the images is compiled while the cluster comes up.
 test: toolchain ## All tests, on a local cluster that is stopped afterwards if this started it
 	@$(CLUSTER) packages
 	@$(CLUSTER) status >/dev/null 2>&1 && keep=yes || keep=no; \
-	$(CLUSTER) images --quick & images=$$!; \
+	$(CLUSTER) images --quick --compile-only & compiling=$$!; \
+	trap 'kill $$compiling 2>/dev/null || true' EXIT; \
 	$(CLUSTER) up; \
-	wait $$images; \
+	wait $$compiling; \
+	trap - EXIT; \
+	$(CLUSTER) images --quick; \
 	result=0; \
 	$(CLUSTER) services -- cargo test --workspace --no-fail-fast || result=$$?; \
 	if [ $$keep = no ]; then said=$$($(CLUSTER) down 2>&1) || { echo "$$said"; result=1; }; fi; \

@@ -195,9 +195,9 @@ impl Inner {
         let task = running.task();
         let began = self.metrics.maintenance.began(task.kind);
         let meter = Arc::clone(running.meter());
-        let performing = tokio::spawn(Arc::clone(&self).perform_alone(task.kind, meter, lease));
         self.tell_others(&running).await;
         let _ = told.send(());
+        let performing = tokio::spawn(Arc::clone(&self).perform_alone(task.kind, meter, lease));
         let end = match self.tell_others_until(performing, &running).await {
             Ok(Ok(end)) => end,
             Ok(Err(error)) => End::Failed(Chain(&error).to_string()),

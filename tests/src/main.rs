@@ -39,6 +39,9 @@ enum Verb {
         /// Not as they ship but in half the time, for tests.
         #[arg(long)]
         quick: bool,
+        /// Only compiles what goes into them.
+        #[arg(long)]
+        compile_only: bool,
     },
     /// Installs the Debian packages that the tests need.
     Packages,
@@ -102,8 +105,14 @@ fn act(verb: Verb) -> Result<ExitCode> {
             let _lock = lifecycle::lock(&layout)?;
             image::load(&layout, &archive)?;
         }
-        Verb::Images { quick: true } => release::images(&layout, Profile::Quick)?,
-        Verb::Images { quick: false } => release::images(&layout, Profile::Release)?,
+        Verb::Images { quick, compile_only } => {
+            let profile = if quick { Profile::Quick } else { Profile::Release };
+            if compile_only {
+                release::binaries(&layout, profile)?;
+            } else {
+                release::images(&layout, profile)?;
+            }
+        }
         Verb::Packages => {
             packages::ensure(&[
                 packages::CONTROL_PLANE,

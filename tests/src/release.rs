@@ -49,12 +49,17 @@ fn stage_of(program: &str) -> Option<&'static str> {
     (program == "artstore-element").then_some("prebuilt")
 }
 
+/// Compiles what goes into the images.
+pub fn binaries(layout: &Layout, profile: Profile) -> Result<PathBuf> {
+    step(&format!("build static {} binaries", profile.name()), || {
+        build_binaries(layout, profile)
+    })
+}
+
 /// Builds both images, checks their size, and loads them when the cluster runs.
 pub fn images(layout: &Layout, profile: Profile) -> Result<()> {
     packages::ensure(&[packages::IMAGES])?;
-    let binaries = step(&format!("build static {} binaries", profile.name()), || {
-        build_binaries(layout, profile)
-    })?;
+    let binaries = binaries(layout, profile)?;
     let _lock = lifecycle::lock(layout)?;
     for program in PROGRAMS {
         let archive = image::archives(layout)?.join(format!("{program}.tar"));
@@ -82,9 +87,7 @@ pub fn images(layout: &Layout, profile: Profile) -> Result<()> {
 /// Builds the element as its image gets it, and the program that measures it; answers with the command to run.
 pub fn bench(layout: &Layout) -> Result<[PathBuf; 2]> {
     packages::ensure(&[packages::IMAGES])?;
-    let folder = step("build static release binaries", || {
-        build_binaries(layout, Profile::Release)
-    })?;
+    let folder = binaries(layout, Profile::Release)?;
     step("build the bench", || {
         run_visible(static_build(layout, Profile::Release).args(["--package", "e2e", "--example", "bench"]))
     })?;
@@ -124,7 +127,7 @@ fn build_binaries(layout: &Layout, profile: Profile) -> Result<PathBuf> {
     run_visible(&mut build)?;
     let target = static_target(layout);
     let folder = target.join(TARGET).join(profile.name());
-    let context = target.join("context");
+    let context = target.join("context").join(profile.name());
     fs::create_dir_all(&context)?;
     for program in PROGRAMS {
         fs::copy(folder.join(program), context.join(program)).with_context(|| format!("failed to copy {program}"))?;

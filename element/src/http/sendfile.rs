@@ -2,11 +2,11 @@
 //!
 //! The HTTP library passes on bytes it holds, and nothing else. So a body yields stand-ins: as many bytes of one region of memory
 //! that is never written or sent. The connection knows them by their address, and sends the piece of a file each stands for.
-//! Should the library ever copy a stand-in, the connection would find a piece without one, and breaks off before a byte is sent.
+//! Should the library ever copy one, the connection finds pieces and stand-ins that do not belong together, and breaks off.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::pin::Pin;
@@ -15,15 +15,19 @@ use std::task::{Context, Poll, ready};
 
 use axum::body::Bytes;
 use rustix::fs::sendfile;
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::store::FileSender;
 
 /// The longest piece. The region takes address space only: nobody touches its pages.
 const PIECE_BYTES: usize = 1 << 20;
+
+/// What is sent at once: it was seen in the page cache, or brought there.
+const WINDOW_BYTES: usize = 256 << 10;
 
 /// What is copied at once where the file system has no `sendfile`.
 const COPIED_BYTES: usize = 64 << 10;
@@ -69,6 +73,8 @@ impl FileSender for Pieces {
 pub(super) struct SendfileStream {
     stream: TcpStream,
     pieces: Pieces,
+    /// Brings what is sent next into the page cache.
+    loading: Option<JoinHandle<()>>,
 }
 
 impl SendfileStream {
@@ -77,26 +83,52 @@ impl SendfileStream {
         let connection = Self {
             stream,
             pieces: pieces.clone(),
+            loading: None,
         };
         (connection, pieces)
     }
+}
 
-    /// Sends bytes that a piece follows; they leave together.
-    fn send_before(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        let sent = sendmsg(
-            &self.stream,
-            buffers,
-            &mut SendAncillaryBuffer::default(),
-            SendFlags::MORE | SendFlags::NOSIGNAL,
-        );
-        Ok(sent?)
-    }
+/// Sends bytes that a piece follows; they leave together.
+fn send_before(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+    let sent = sendmsg(
+        stream,
+        buffers,
+        &mut SendAncillaryBuffer::default(),
+        SendFlags::MORE | SendFlags::NOSIGNAL,
+    );
+    Ok(sent?)
 }
 
 impl Piece {
-    /// Sends some of it, `wanted` bytes at the most.
-    fn send(&mut self, stream: &TcpStream, wanted: usize) -> io::Result<usize> {
-        let (wanted, mut position) = (wanted.min(self.left), self.position);
+    /// What is sent of it next.
+    fn window(&self) -> usize {
+        self.left.min(WINDOW_BYTES)
+    }
+
+    /// Whether sending the next of it waits for no disk, as far as its ends tell.
+    fn is_cached(&self) -> bool {
+        let last = self.position + self.window().saturating_sub(1) as u64;
+        [self.position, last].into_iter().all(|position| {
+            let read = preadv2(
+                &self.file,
+                &mut [IoSliceMut::new(&mut [0])],
+                position,
+                ReadWriteFlags::NOWAIT,
+            );
+            read.is_ok_and(|got| got == 1)
+        })
+    }
+
+    /// Reads the next of it on a thread that may wait. What keeps it from being read shows when it is sent.
+    fn load(&self) -> JoinHandle<()> {
+        let (file, position, length) = (Arc::clone(&self.file), self.position, self.window());
+        spawn_blocking(move || drop(file.read_exact_at(&mut vec![0; length], position)))
+    }
+
+    /// Sends the next of it.
+    fn send(&mut self, stream: &TcpStream) -> io::Result<usize> {
+        let (wanted, mut position) = (self.window(), self.position);
         let sent = match sendfile(stream, &self.file, Some(&mut position), wanted) {
             Err(Errno::INVAL | Errno::NOSYS) => self.copy(stream, wanted)?,
             sent => sent?,
@@ -133,19 +165,31 @@ impl AsyncWrite for SendfileStream {
         let this = &mut *self;
         let mut waiting = this.pieces.waiting();
         let own = buffers.iter().take_while(|buffer| !is_stand_in(buffer)).count();
-        let (Some(piece), Some(stand_in)) = (waiting.front_mut(), buffers.get(own)) else {
-            if waiting.is_empty() && own == buffers.len() {
+        let piece = match (waiting.front_mut(), buffers.get(own)) {
+            (Some(piece), Some(stand_in)) if stand_in.len() == piece.left => piece,
+            (None, None) => {
                 drop(waiting);
                 return Pin::new(&mut this.stream).poll_write_vectored(context, buffers);
             }
-            let what = "a piece of a file and its stand-in did not arrive together";
-            return Poll::Ready(Err(io::Error::other(what)));
+            _ => {
+                let what = "a piece of a file and its stand-in did not arrive together";
+                return Poll::Ready(Err(io::Error::other(what)));
+            }
         };
         loop {
             ready!(this.stream.poll_write_ready(context))?;
-            let sent = this.stream.try_io(Interest::WRITABLE, || match own {
-                0 => piece.send(&this.stream, stand_in.len()),
-                _ => this.send_before(buffers.get(..own).unwrap_or_default()),
+            if own == 0 && this.loading.is_none() && !piece.is_cached() {
+                this.loading = Some(piece.load());
+            }
+            if let Some(loading) = &mut this.loading {
+                // However it went: sending tells.
+                let _ = ready!(Pin::new(loading).poll(context));
+                this.loading = None;
+            }
+            let stream = &this.stream;
+            let sent = stream.try_io(Interest::WRITABLE, || match own {
+                0 => piece.send(stream),
+                _ => send_before(stream, buffers.get(..own).unwrap_or_default()),
             });
             match sent {
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}

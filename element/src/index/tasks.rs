@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use element_api::{Task, TaskKind, TaskStatus};
 use serde::Deserialize;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::dialect::Kind;
@@ -15,20 +16,26 @@ use super::{Index, IndexError};
 const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
 
 impl Sql {
+    /// What is told late, of a task whose end is known, changes nothing.
     fn task_keep(&self, task: &Task, instance_id: &str) -> Result<Statement, IndexError> {
         let Self { prefix, dialect, .. } = self;
-        let (id, started_at) = (dialect.id("$1"), dialect.time("$3"));
-        let document = dialect.json("$4");
+        let (id, started_at) = (dialect.id("$1"), dialect.time("$5"));
+        let document = dialect.json("$6");
         let texts = [
             task.id.to_string(),
+            task.kind.as_str().to_owned(),
+            task.status.as_str().to_owned(),
             instance_id.to_owned(),
             time_text(task.started_at),
             serde_json::to_string(task)?,
         ];
+        let running = TaskStatus::Running.as_str();
         Ok(Statement::new(
             format!(
-                "INSERT INTO {prefix}task (task_id, instance_id, started_at, document) VALUES ({id}, $2, {started_at}, {document}) \
-                 ON CONFLICT (task_id) DO UPDATE SET document = excluded.document"
+                "INSERT INTO {prefix}task (task_id, kind, status, instance_id, started_at, document) \
+                 VALUES ({id}, $2, $3, $4, {started_at}, {document}) \
+                 ON CONFLICT (task_id) DO UPDATE SET status = excluded.status, document = excluded.document \
+                 WHERE {prefix}task.status = '{running}'"
             ),
             texts.map(Parameter::Text).to_vec(),
         ))
@@ -56,8 +63,7 @@ impl Sql {
 
     fn tasks_running(&self, kind: TaskKind) -> Statement {
         let running = TaskStatus::Running.as_str();
-        let clauses =
-            format!("WHERE document->>'kind' = $1 AND document->>'status' = '{running}' ORDER BY started_at DESC");
+        let clauses = format!("WHERE kind = $1 AND status = '{running}' ORDER BY started_at DESC");
         self.tasks(&clauses, [kind.as_str().to_owned()])
     }
 
@@ -73,20 +79,27 @@ impl Sql {
 /// A task as its server last told of it.
 #[derive(Deserialize)]
 struct Kept {
-    document: Task,
+    document: Value,
     /// 1 when that server lives no more.
     deserted: u8,
 }
 
 impl Kept {
     /// What is to be believed of it.
-    fn task(self) -> Task {
-        let mut task = self.document;
+    fn task(mut self) -> Result<Task, IndexError> {
+        let mut task: Task = match serde_json::from_value(self.document.clone()) {
+            Ok(task) => task,
+            Err(_) => {
+                // Another version may have had more to report.
+                self.document.as_object_mut().and_then(|task| task.remove("result"));
+                serde_json::from_value(self.document)?
+            }
+        };
         if task.status == TaskStatus::Running && self.deserted == 1 {
             task.status = TaskStatus::Stopped;
-            task.error = Some("the server that ran it died".to_owned());
+            task.error = Some("its server was not heard of any more".to_owned());
         }
-        task
+        Ok(task)
     }
 }
 
@@ -116,8 +129,7 @@ impl Index {
     async fn kept_tasks(&self, statement: &Statement) -> Result<Vec<Task>, IndexError> {
         let rows = self.backend.fetch(statement).await?;
         rows.iter()
-            .map(|row| serde_json::from_str(row).map(Kept::task))
-            .collect::<Result<_, _>>()
-            .map_err(IndexError::from)
+            .map(|row| serde_json::from_str::<Kept>(row)?.task())
+            .collect()
     }
 }

@@ -243,13 +243,13 @@ async fn task_is_told_of_by_every_server_and_after_a_restart() {
         element.wait_exit().await;
         let element = setup.start().await;
         let location = format!("/maintenance/tasks/{}", begun["id"].as_str().unwrap());
-        eventually("its server counts as dead", async || {
+        eventually("its server counts as gone", async || {
             element.client.json(&location).await["status"] == "stopped"
         })
         .await;
         assert_eq!(
             element.client.json(&location).await["error"],
-            "the server that ran it died"
+            "its server was not heard of any more"
         );
         element.stop().await;
     }
