@@ -1,5 +1,5 @@
 //! Reading a file's content. What the page cache holds is copied at once on the calling thread; only what the disk must bring is
-//! waited for, on a thread for it.
+//! waited for, on a thread for it. A connection that can send files by itself is left to do so where there is much.
 
 use std::fs::File;
 use std::future::ready;
@@ -18,9 +18,6 @@ use tokio::task::spawn_blocking;
 
 use super::buffers::{BUFFER_BYTES, Buffers};
 use crate::store::{ByteStream, FileSender, Readable};
-
-/// What is sent of a file at once. What fits into a buffer is sooner copied.
-const SENT_BYTES: u64 = 1 << 20;
 
 /// An open file. It stays readable when it is deleted meanwhile.
 pub(super) struct LocalContent {
@@ -49,10 +46,11 @@ impl Readable for LocalContent {
                 return Ok(None);
             }
             let (file, buffers, sender) = &source;
+            let left = range.end - range.start;
             let chunk = match sender {
-                Some(sender) if is_worth_sending(file, &range) => sender.stand_in(file, range.clone()),
+                // What fits into a buffer is sooner copied.
+                Some(sender) if left > BUFFER_BYTES as u64 => sender.stand_in(file, range.clone()),
                 _ => {
-                    let left = range.end - range.start;
                     let wanted = usize::try_from(left).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
                     read_at(file, buffers, range.start, wanted).await?
                 }
@@ -63,16 +61,6 @@ impl Readable for LocalContent {
         let chunks: ByteStream = Box::pin(chunks);
         Box::pin(ready(Ok(chunks)))
     }
-}
-
-/// Whether there is much to send, and the page cache seems to hold it, as far as it is sent at once: who sends a file waits for the
-/// disk.
-fn is_worth_sending(file: &File, range: &Range<u64>) -> bool {
-    let last = range.end.min(range.start + SENT_BYTES) - 1;
-    range.end - range.start > BUFFER_BYTES as u64
-        && [range.start, last]
-            .iter()
-            .all(|position| read_cached(file, &mut [0], *position) == 1)
 }
 
 async fn read_at(file: &Arc<File>, buffers: &Buffers, position: u64, wanted: usize) -> io::Result<Bytes> {
