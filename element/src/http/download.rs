@@ -188,7 +188,7 @@ fn several_parts(app: &App, answer: &mut HeaderMap, content: Content, ranges: Ve
         let (content, sent) = (Arc::clone(&content), sent.clone());
         let opening = async move {
             let chunks = content.read(range, None).await.map_err(io::Error::other)?;
-            Ok::<_, io::Error>(counted(sent, &content, chunks))
+            Ok::<_, io::Error>(counted(sent, chunks))
         };
         stream::once(opening).try_flatten()
     }))
@@ -196,18 +196,14 @@ fn several_parts(app: &App, answer: &mut HeaderMap, content: Content, ranges: Ve
 
 async fn part(app: &App, content: &Content, range: Range<u64>, sender: Sender) -> Result<Body, ApiError> {
     let chunks = content.read(range, sender).await?;
-    Ok(Body::from_stream(counted(app.metrics().sent(), content, chunks)))
+    Ok(Body::from_stream(counted(app.metrics().sent(), chunks)))
 }
 
 /// The bytes of a range, counted as they leave.
-fn counted(sent: Counter, content: &Content, chunks: ByteStream) -> impl Stream<Item = io::Result<Bytes>> + use<> {
-    let id = content.metadata.file_id;
-    chunks
-        .inspect_ok(move |chunk| {
-            sent.inc_by(chunk.len() as u64);
-        })
-        // The head is gone: all that is left is to break off, which the client sees by the length.
-        .inspect_err(move |error| tracing::error!(file_id = %id, %error, "failed to read a file's content"))
+fn counted(sent: Counter, chunks: ByteStream) -> impl Stream<Item = io::Result<Bytes>> + use<> {
+    chunks.inspect_ok(move |chunk| {
+        sent.inc_by(chunk.len() as u64);
+    })
 }
 
 fn representation_headers(file: &FileMetadata, validators: &Validators) -> HeaderMap {

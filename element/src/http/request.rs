@@ -10,6 +10,8 @@ use tracing::Instrument;
 use tracing::field::Empty;
 use uuid::Uuid;
 
+use super::observed::Exchange;
+use super::sendfile::Pieces;
 use super::{error, linger, observed};
 use crate::metrics::{Call, Outcome};
 use crate::state::App;
@@ -20,7 +22,11 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 128;
 
 /// The outermost layer. `silence` is how long a body may bring nothing.
-pub(super) async fn observe(State((app, silence)): State<(App, Duration)>, request: Request, next: Next) -> Response {
+pub(super) async fn observe(
+    State((app, silence)): State<(App, Duration)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let id = request_id(request.headers());
     let route = request
@@ -32,11 +38,15 @@ pub(super) async fn observe(State((app, silence)): State<(App, Duration)>, reque
     let call = call(&method, &route);
     // Probes come every few seconds and tell a trace nothing.
     let traces = app.traces().filter(|_| !matches!(call, Call::health | Call::metrics));
-    let mut trace = traces.map(|traces| traces.begin(&request, &route, &id));
+    let trace = traces.map(|traces| traces.begin(&request, &route, &id));
     // Of the highest level, so that the lines of a request have its id whatever LOG_LEVEL is.
     let span = tracing::error_span!("request", request_id = id, %method, path = request.uri().path(), trace_id = Empty);
     if let Some(trace) = &trace {
         span.record("trace_id", trace.id());
+    }
+    let exchange = Exchange::new(span.clone(), trace);
+    if let Some(pieces) = request.extensions_mut().get_mut::<Pieces>() {
+        pieces.answer(&exchange);
     }
     let answered = async {
         let response = error::finish(next.run(linger::over(request, silence)).await, &id);
@@ -50,16 +60,14 @@ pub(super) async fn observe(State((app, silence)): State<(App, Duration)>, reque
         }
         response
     };
-    let mut response = answered.instrument(span.clone()).await;
-    if let Some(trace) = &mut trace {
-        trace.answered(response.status().as_u16());
-    }
+    let mut response = answered.instrument(span).await;
+    exchange.answered(response.status().as_u16());
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let Ok(value) = HeaderValue::from_str(&id) {
         headers.insert(REQUEST_ID, value);
     }
-    observed::over(response, span, trace)
+    observed::over(response, exchange)
 }
 
 /// The client's own id when it is a sane one, else a new one.

@@ -21,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::observed::Exchange;
 use crate::store::FileSender;
 
 /// The longest piece. The region takes address space only: nobody touches its pages.
@@ -42,15 +43,23 @@ fn is_stand_in(bytes: &[u8]) -> bool {
 #[derive(Clone, Default)]
 pub(super) struct Pieces {
     waiting: Arc<Mutex<VecDeque<Piece>>>,
+    exchange: Option<Arc<Exchange>>,
 }
 
 struct Piece {
     file: Arc<File>,
     position: u64,
     left: usize,
+    /// The request whose answer it is in.
+    exchange: Option<Arc<Exchange>>,
 }
 
 impl Pieces {
+    /// Pieces put in from now on belong to the answer of this request.
+    pub(super) fn answer(&mut self, exchange: &Arc<Exchange>) {
+        self.exchange = Some(Arc::clone(exchange));
+    }
+
     fn waiting(&self) -> MutexGuard<'_, VecDeque<Piece>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -64,6 +73,7 @@ impl FileSender for Pieces {
             file: Arc::clone(file),
             position: range.start,
             left,
+            exchange: self.exchange.clone(),
         });
         REGION.slice(..left)
     }
@@ -100,6 +110,11 @@ fn send_before(stream: &TcpStream, buffers: &[IoSlice<'_>]) -> io::Result<usize>
     Ok(sent?)
 }
 
+/// Whether the same may go on when it is tried again.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+}
+
 impl Piece {
     /// What is sent of it next.
     fn window(&self) -> usize {
@@ -130,15 +145,32 @@ impl Piece {
     fn send(&mut self, stream: &TcpStream) -> io::Result<usize> {
         let (wanted, mut position) = (self.window(), self.position);
         let sent = match sendfile(stream, &self.file, Some(&mut position), wanted) {
-            Err(Errno::INVAL | Errno::NOSYS) => self.copy(stream, wanted)?,
-            sent => sent?,
+            Err(Errno::INVAL | Errno::NOSYS) => self.copy(stream, wanted),
+            sent => sent.map_err(io::Error::from),
         };
-        if sent == 0 {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file was cut short"));
+        match sent {
+            Ok(sent @ 1..) => {
+                self.position += sent as u64;
+                self.left -= sent;
+                Ok(sent)
+            }
+            Ok(_) => Err(self.failure(io::ErrorKind::WriteZero.into())),
+            Err(error) if is_passing(&error) => Err(error),
+            Err(error) => Err(self.failure(error)),
         }
-        self.position += sent as u64;
-        self.left -= sent;
-        Ok(sent)
+    }
+
+    /// Why the next of it cannot be sent. The system call does not say at which end it failed.
+    fn failure(&self, error: io::Error) -> io::Error {
+        let unreadable = match self.file.read_at(&mut [0], self.position) {
+            Ok(0) => io::Error::new(io::ErrorKind::UnexpectedEof, "the file was cut short"),
+            Ok(_) => return error,
+            Err(unreadable) => unreadable,
+        };
+        if let Some(exchange) = &self.exchange {
+            exchange.broke_off(&unreadable);
+        }
+        unreadable
     }
 
     /// The same over a file system that has no `sendfile`.
@@ -192,7 +224,7 @@ impl AsyncWrite for SendfileStream {
                 _ => send_before(stream, buffers.get(..own).unwrap_or_default()),
             });
             match sent {
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+                Err(error) if is_passing(&error) => {}
                 sent => {
                     if piece.left == 0 {
                         waiting.pop_front();

@@ -247,33 +247,71 @@ async fn last_spans_are_sent_before_the_element_stops() {
     collector.span_of("last").await;
 }
 
+/// Asks for a file that loses its end behind the element's back: reading it fails while the answer is under way.
+async fn break_off(element: &Element, setup: &Setup, id: &str, stored: usize, left: u64) {
+    let file = element.client.store("a.bin", &vec![1; stored]).await;
+    let path = setup.root().join(file["storage_path"].as_str().unwrap());
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .set_len(left)
+        .unwrap();
+    let path = format!("/files/{}", file["file_id"].as_str().unwrap());
+    let request = element.client.by("user", "GET", &path).header("x-request-id", id);
+    // A short answer breaks off before its head has left.
+    let answer = async { request.send().await?.bytes().await };
+    assert!(answer.await.is_err());
+}
+
 #[tokio::test]
 async fn lines_of_a_request_have_its_id_whatever_the_level_and_wherever_they_are_written() {
     for level in ["info", "error"] {
         let mut setup = Setup::embedded();
         setup.set("LOG_LEVEL", level);
         let element = setup.start_silent().await;
-        let file = element.client.store("a.bin", &vec![1; 5_000_000]).await;
-        // The file loses its end behind the element's back: reading fails while the answer is under way.
-        let path = setup.root().join(file["storage_path"].as_str().unwrap());
-        std::fs::OpenOptions::new()
-            .write(true)
-            .open(path)
-            .unwrap()
-            .set_len(1_000_000)
-            .unwrap();
-        let request = element
-            .client
-            .by("user", "GET", &format!("/files/{}", file["file_id"].as_str().unwrap()))
-            .header("x-request-id", "cut-short");
-        let response = request.send().await.unwrap();
-        assert!(response.bytes().await.is_err());
-        let line: Value = serde_json::from_str(&element.stderr.wait_for("failed to read").await).unwrap();
-        assert_eq!(
-            (&line["span"]["request_id"], &line["level"]),
-            (&"cut-short".into(), &"ERROR".into())
-        );
-        assert!(line["span"].get("trace_id").is_none(), "{line}");
+        // Copied, sent by the connection itself, and sent in several pieces.
+        for (stored, left) in [(200_000, 100_000), (600_000, 300_000), (5_000_000, 1_000_000)] {
+            let id = format!("cut-at-{left}");
+            break_off(&element, &setup, &id, stored, left).await;
+            let told = || {
+                let lines = element.stderr.text();
+                let line = lines
+                    .lines()
+                    .find(|line| line.contains("failed to read") && line.contains(&id));
+                line.map(|line| serde_json::from_str::<Value>(line).unwrap())
+            };
+            eventually("the failure is told", async || told().is_some()).await;
+            let line = told().unwrap();
+            assert_eq!(
+                (&line["span"]["request_id"], &line["level"]),
+                (&id.into(), &"ERROR".into())
+            );
+            assert!(line["span"].get("trace_id").is_none(), "{line}");
+        }
         element.stop().await;
     }
+}
+
+#[tokio::test]
+async fn answer_that_breaks_off_is_an_error_in_its_trace_and_a_client_that_leaves_is_none() {
+    let (collector, setup) = traced().await;
+    let element = setup.start().await;
+    for (id, stored, left) in [("copied", 200_000, 100_000), ("sent", 600_000, 300_000)] {
+        break_off(&element, &setup, id, stored, left).await;
+        let span = collector.span_of(id).await;
+        assert_eq!(text(&span.attributes, "error.type").as_deref(), Some("body"), "{id}");
+        assert_eq!(span.status.unwrap().code(), StatusCode::Error, "{id}");
+    }
+    let told = element.stderr.count("failed to read");
+    assert_eq!(told, 2);
+
+    let file = element.client.store("b.bin", &vec![1; 50_000_000]).await;
+    let path = format!("/files/{}", file["file_id"].as_str().unwrap());
+    let request = element.client.by("user", "GET", &path).header("x-request-id", "left");
+    drop(request.send().await.unwrap());
+    let span = collector.span_of("left").await;
+    assert_eq!(text(&span.attributes, "error.type"), None);
+    assert_eq!(element.stderr.count("failed to read"), told);
+    element.stop().await;
 }
