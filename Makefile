@@ -6,8 +6,11 @@ SHELL := /bin/bash
 .PHONY: help demo test test-api test-crash fuzz coverage bench check crds openapi images tools cluster-up cluster-down fmt toolchain deny
 
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/artstore-operator
-KEY := $(shell cat rust-toolchain.toml Cargo.lock | sha256sum | cut -c1-16)
+KEY := $(shell cat rust-toolchain.toml .cargo/config.toml Cargo.lock | sha256sum | cut -c1-16)
 export CARGO_TARGET_DIR ?= $(CACHE)/target/$(KEY)
+HOST := $(shell rustc -vV | awk '/^host: / {print $$2}')
+# Cargo's, where it puts what tests run.
+BUILT := $(CARGO_TARGET_DIR)/$(HOST)/debug
 # Tests wait for servers, leases and pods more than they work.
 export RUST_TEST_THREADS ?= 4
 DENY_VERSION := 0.20.2
@@ -51,16 +54,16 @@ demo: toolchain ## Cluster, operator and two elements; uploads FILES=DIR and rea
 	@$(CLUSTER) images
 	@cargo run --quiet --package e2e --example demo -- $(if $(FILES),--files "$(FILES)")
 
-# What goes into the images is compiled while the cluster comes up.
+# The tests are compiled while the cluster comes up.
 test: toolchain ## All tests, on a local cluster that is stopped afterwards if this started it
 	@$(CLUSTER) packages
 	@$(CLUSTER) status >/dev/null 2>&1 && keep=yes || keep=no; \
-	$(CLUSTER) images --quick --compile-only & compiling=$$!; \
+	cargo test --workspace --no-run & compiling=$$!; \
 	trap 'kill $$compiling 2>/dev/null || true' EXIT; \
-	$(CLUSTER) up; \
+	$(BUILT)/cluster up; \
 	wait $$compiling; \
 	trap - EXIT; \
-	$(CLUSTER) images --quick; \
+	$(CLUSTER) images --dev; \
 	result=0; \
 	$(CLUSTER) services -- cargo test --workspace --no-fail-fast || result=$$?; \
 	if [ $$keep = no ]; then said=$$($(CLUSTER) down 2>&1) || { echo "$$said"; result=1; }; fi; \
@@ -89,17 +92,17 @@ bench: toolchain ## Measures the element beside nginx, disk and PostgreSQL (ONLY
 test-crash: toolchain ## Kills, faults and power cuts against the element: nothing acknowledged may be lost
 	@$(CLUSTER) packages
 	@cargo build --quiet --bins --example crash
-	@$(CLUSTER) services -- $(CARGO_TARGET_DIR)/debug/examples/crash $(CRASH)
+	@$(CLUSTER) services -- $(BUILT)/examples/crash $(CRASH)
 
 # Without a sanitizer it needs no nightly toolchain, and there is no unsafe code of ours. With the versions the element is built with.
 fuzz: toolchain $(FUZZ) ## Made-up bytes for every parser of the element, SECONDS=20 each; the corpus stays in the cache
 	@cp Cargo.lock element/fuzz/Cargo.lock
 	@$(FUZZ) build --fuzz-dir element/fuzz --sanitizer none --codegen-units 16 --target-dir "$(CARGO_TARGET_DIR)/fuzz"
-	@host=$$(rustc -vV | awk '/^host: / {print $$2}'); result=0; \
+	@result=0; \
 	for target in $(FUZZ_TARGETS); do \
 		corpus="$(CACHE)/fuzz/corpus/$$target"; found="$(CACHE)/fuzz/artifacts/$$target"; mkdir -p "$$corpus" "$$found"; \
 		printf '%s: ' $$target; \
-		if "$(CARGO_TARGET_DIR)/fuzz/$$host/release/$$target" -max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 \
+		if "$(CARGO_TARGET_DIR)/fuzz/$(HOST)/release/$$target" -max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 \
 			-artifact_prefix="$$found/" -seed_inputs=element/fuzz/seeds/$$target "$$corpus" > "$$found/log" 2>&1; \
 		then awk '/number_of_executed_units/ {print $$2, "inputs"}' "$$found/log"; \
 		else echo "failed; see $$found"; tail -n 40 "$$found/log"; result=1; fi; \
@@ -146,13 +149,12 @@ fmt: toolchain ## Formats the sources
 # Cargo takes what another checkout built here for its own, however its sources differ: our crates are built anew when the checkout changes.
 toolchain:
 	@cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 || rustup component add rustfmt clippy
-	@mkdir -p "$(CARGO_TARGET_DIR)" "$(CARGO_TARGET_DIR)-static" && touch "$(CARGO_TARGET_DIR)" "$(CARGO_TARGET_DIR)-static"
+	@mkdir -p "$(CARGO_TARGET_DIR)" && touch "$(CARGO_TARGET_DIR)"
 	@find "$(CACHE)/target" -mindepth 1 -maxdepth 1 -type d -mtime +14 -exec rm -rf {} + 2>/dev/null || true
-	@for folder in "$(CARGO_TARGET_DIR)" "$(CARGO_TARGET_DIR)-static"; do \
-		[ "$$(cat "$$folder/checkout" 2>/dev/null)" = "$(CURDIR)" ] && continue; \
-		find "$$folder" -path '*/.fingerprint/*' -prune \( -name 'artstore-*' -o -name 'element-api-*' -o -name 'e2e-*' \) -exec rm -rf {} +; \
-		echo "$(CURDIR)" > "$$folder/checkout"; \
-	done
+	@[ "$$(cat "$(CARGO_TARGET_DIR)/checkout" 2>/dev/null)" = "$(CURDIR)" ] || { \
+		find "$(CARGO_TARGET_DIR)" -path '*/.fingerprint/*' -prune \( -name 'artstore-*' -o -name 'element-api-*' -o -name 'e2e-*' \) -exec rm -rf {} +; \
+		echo "$(CURDIR)" > "$(CARGO_TARGET_DIR)/checkout"; \
+	}
 
 deny: $(DENY)
 # Unoptimised: it runs for a second, and is built once per machine.

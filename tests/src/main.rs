@@ -36,12 +36,9 @@ enum Verb {
     },
     /// Builds the images of this project, and loads them when the cluster runs.
     Images {
-        /// Not as they ship but in half the time, for tests.
+        /// Not as they ship: of the binaries that the other tests run.
         #[arg(long)]
-        quick: bool,
-        /// Only compiles what goes into them.
-        #[arg(long)]
-        compile_only: bool,
+        dev: bool,
     },
     /// Installs the Debian packages that the tests need.
     Packages,
@@ -105,14 +102,7 @@ fn act(verb: Verb) -> Result<ExitCode> {
             let _lock = lifecycle::lock(&layout)?;
             image::load(&layout, &archive)?;
         }
-        Verb::Images { quick, compile_only } => {
-            let profile = if quick { Profile::Quick } else { Profile::Release };
-            if compile_only {
-                release::binaries(&layout, profile)?;
-            } else {
-                release::images(&layout, profile)?;
-            }
-        }
+        Verb::Images { dev } => release::images(&layout, if dev { Profile::Dev } else { Profile::Release })?,
         Verb::Packages => {
             packages::ensure(&[
                 packages::CONTROL_PLANE,

@@ -1,18 +1,15 @@
-//! The images of this project: static release binaries, each alone in an image from scratch.
+//! The images of this project: static binaries, each alone in an image from scratch.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{command, run_visible};
+use crate::command::{command, run, run_visible};
 use crate::layout::Layout;
 use crate::step::{say, step};
 use crate::{daemon, image, lifecycle, packages};
-
-/// The only platform the images are built for.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The largest image we ship, in bytes.
 const SIZE_LIMIT: u64 = 40 << 20;
@@ -22,16 +19,16 @@ const SIZE_LIMIT: u64 = 40 << 20;
 pub enum Profile {
     /// As they ship.
     Release,
-    /// The same without optimisation across crates, in half the time. For tests.
-    Quick,
+    /// Those that the other tests run.
+    Dev,
 }
 
 impl Profile {
-    /// What cargo calls it, and the folder of its results.
-    const fn name(self) -> &'static str {
+    /// The folder of its results.
+    const fn folder(self) -> &'static str {
         match self {
             Self::Release => "release",
-            Self::Quick => "quick",
+            Self::Dev => "debug",
         }
     }
 }
@@ -49,17 +46,14 @@ fn stage_of(program: &str) -> Option<&'static str> {
     (program == "artstore-element").then_some("prebuilt")
 }
 
-/// Compiles what goes into the images.
-pub fn binaries(layout: &Layout, profile: Profile) -> Result<PathBuf> {
-    step(&format!("build static {} binaries", profile.name()), || {
-        build_binaries(layout, profile)
-    })
-}
-
 /// Builds both images, checks their size, and loads them when the cluster runs.
 pub fn images(layout: &Layout, profile: Profile) -> Result<()> {
     packages::ensure(&[packages::IMAGES])?;
-    let binaries = binaries(layout, profile)?;
+    let what = match profile {
+        Profile::Release => "build release binaries",
+        Profile::Dev => "build the tests and their binaries",
+    };
+    let binaries = step(what, || binaries(layout, profile))?;
     let _lock = lifecycle::lock(layout)?;
     for program in PROGRAMS {
         let archive = image::archives(layout)?.join(format!("{program}.tar"));
@@ -74,7 +68,7 @@ pub fn images(layout: &Layout, profile: Profile) -> Result<()> {
             size as f64 / 1e6,
             archive.display()
         ));
-        if size > SIZE_LIMIT {
+        if profile == Profile::Release && size > SIZE_LIMIT {
             bail!("{name} is larger than {} MiB", SIZE_LIMIT >> 20);
         }
         if daemon::running(layout, "containerd")?.is_some() {
@@ -87,50 +81,50 @@ pub fn images(layout: &Layout, profile: Profile) -> Result<()> {
 /// Builds the element as its image gets it, and the program that measures it; answers with the command to run.
 pub fn bench(layout: &Layout) -> Result<[PathBuf; 2]> {
     packages::ensure(&[packages::IMAGES])?;
-    let folder = binaries(layout, Profile::Release)?;
+    let folder = step("build the element", || binaries(layout, Profile::Release))?;
     step("build the bench", || {
-        run_visible(static_build(layout, Profile::Release).args(["--package", "e2e", "--example", "bench"]))
+        run_visible(&mut cargo(
+            layout,
+            &["build", "--release", "--package", "e2e", "--example", "bench"],
+        ))
     })?;
-    let bench = static_target(layout).join(TARGET).join("release/examples/bench");
+    let bench = target_folder()?.join("release/examples/bench");
     Ok([bench, folder.join("artstore-element")])
 }
 
-/// A folder of its own beside the tests': other flags, and neither build throws the other away.
-fn static_target(layout: &Layout) -> PathBuf {
-    match std::env::var_os("CARGO_TARGET_DIR").filter(|folder| !folder.is_empty()) {
-        Some(mut folder) => {
-            folder.push("-static");
-            PathBuf::from(folder)
-        }
-        None => layout.cache.join("target/static"),
-    }
+/// Where cargo puts the results of all profiles: this program is one of them.
+fn target_folder() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let folder = own.parent().and_then(Path::parent);
+    Ok(folder
+        .context("this program stands in no folder of cargo's")?
+        .to_owned())
 }
 
-fn static_build(layout: &Layout, profile: Profile) -> Command {
-    let mut build = command(
-        "cargo",
-        ["build", "--locked", "--target", TARGET, "--profile", profile.name()],
-    );
-    build
-        .env("CARGO_TARGET_DIR", static_target(layout))
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .current_dir(layout.checkout());
-    build
+/// A command of cargo's over this checkout.
+fn cargo(layout: &Layout, arguments: &[&str]) -> Command {
+    let mut cargo = command("cargo", arguments);
+    cargo.arg("--locked").current_dir(layout.checkout());
+    cargo
 }
 
-/// Returns the folder of the binaries.
-fn build_binaries(layout: &Layout, profile: Profile) -> Result<PathBuf> {
-    let mut build = static_build(layout, profile);
-    for program in PROGRAMS {
-        build.args(["--bin", program]);
+/// Returns a folder of nothing but the binaries.
+fn binaries(layout: &Layout, profile: Profile) -> Result<PathBuf> {
+    let mut build = match profile {
+        Profile::Release => cargo(layout, &["build", "--release"]),
+        // Binaries alone would have other features, and so compile dependencies anew.
+        Profile::Dev => cargo(layout, &["test", "--workspace", "--no-run"]),
+    };
+    if profile == Profile::Release {
+        build.args(PROGRAMS.map(|program| format!("--bin={program}")));
     }
     run_visible(&mut build)?;
-    let target = static_target(layout);
-    let folder = target.join(TARGET).join(profile.name());
-    let context = target.join("context").join(profile.name());
+    let target = target_folder()?;
+    let context = target.join("context").join(profile.folder());
     fs::create_dir_all(&context)?;
     for program in PROGRAMS {
-        fs::copy(folder.join(program), context.join(program)).with_context(|| format!("failed to copy {program}"))?;
+        let built = target.join(profile.folder()).join(program);
+        run(command("strip", ["-o"]).arg(context.join(program)).arg(built))?;
     }
     Ok(context)
 }
