@@ -11,7 +11,7 @@ use crate::upload::sha256;
 
 /// More than one part.
 fn large(seed: u8) -> Vec<u8> {
-    (0..12_000_000_u32).map(|number| (number % 249) as u8 ^ seed).collect()
+    (0..24_000_000_u32).map(|number| (number % 249) as u8 ^ seed).collect()
 }
 
 #[tokio::test]

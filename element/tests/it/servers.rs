@@ -75,11 +75,11 @@ async fn mode_that_one_changes_the_other_follows() {
 async fn upload_of_a_killed_server_is_undone_by_a_living_one() {
     for setup in shared().await {
         let (mut one, other) = (setup.start().await, setup.start().await);
-        let (_dead_pieces, body) = begun(vec![7; 12_000_000]);
+        let (_dead_pieces, body) = begun(vec![7; 24_000_000]);
         let dead = tokio::spawn(upload(&one.client, body).send());
         eventually("the upload has begun", async || !one.temporary_files().is_empty()).await;
         // One of the living server's runs all the while, and must not be taken for left over.
-        let (pieces, body) = begun(vec![8; 12_000_000]);
+        let (pieces, body) = begun(vec![8; 24_000_000]);
         let living = tokio::spawn(send(upload(&other.client, body)));
         eventually("both run", async || other.temporary_files().len() >= 2).await;
         one.signal(Signal::KILL);
@@ -168,7 +168,7 @@ async fn given_id_is_stored_once_through_two_servers() {
         let (one, other) = (setup.start().await, setup.start().await);
         let id = uuid::Uuid::new_v4().to_string();
         let fields = [("file_id", id.as_str())];
-        let content = [vec![1; 6_000_000], vec![2; 6_000_000]];
+        let content = [vec![1; 18_000_000], vec![2; 18_000_000]];
         let (first, second) = futures::join!(
             one.client.upload("a.bin", &content[0], &fields),
             other.client.upload("a.bin", &content[1], &fields)

@@ -1,5 +1,6 @@
 //! Requests to one bucket, and what their failures mean. Every request ends: attempts, pauses and waits are bounded.
 
+mod signed;
 mod uploads;
 
 use std::error::Error as _;
@@ -20,6 +21,7 @@ use object_store::{
 use secrecy::ExposeSecret;
 use tokio::time::timeout;
 
+use self::signed::Signing;
 use super::S3Config;
 use crate::store::{ByteStream, StoreAway};
 use crate::trust::trusting;
@@ -54,6 +56,8 @@ pub(super) struct Bucket {
     name: String,
     quick: AmazonS3,
     patient: AmazonS3,
+    /// For content whose hash is known.
+    hashed: AmazonS3,
     max_copy: u64,
     /// For what the library has no words for.
     http: reqwest::Client,
@@ -64,8 +68,13 @@ impl Bucket {
         let http = client(config, SILENCE)?;
         Ok(Self {
             name: config.bucket.clone(),
-            quick: connect(config, http.clone())?,
-            patient: connect(config, client(config, LONG_SILENCE)?)?,
+            quick: library(config, http.clone()).build().map_err(io::Error::other)?,
+            patient: library(config, client(config, LONG_SILENCE)?)
+                .build()
+                .map_err(io::Error::other)?,
+            hashed: hashing_nothing(config, http.clone())
+                .build()
+                .map_err(io::Error::other)?,
             max_copy: MAX_COPY,
             http,
         })
@@ -237,24 +246,31 @@ fn client(config: &S3Config, silence: Duration) -> io::Result<reqwest::Client> {
 
 /// Hands our client to the library.
 #[derive(Debug)]
-struct Prepared(reqwest::Client);
+struct Prepared(HttpClient);
 
 impl HttpConnector for Prepared {
     fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
-        Ok(HttpClient::new(self.0.clone()))
+        Ok(self.0.clone())
     }
 }
 
-fn connect(config: &S3Config, http: reqwest::Client) -> io::Result<AmazonS3> {
-    let mut builder = AmazonS3Builder::new()
+/// Whether content must be signed, as nothing else proves that it arrives as it was sent.
+fn is_bare(config: &S3Config) -> bool {
+    let url = config.endpoint.as_deref();
+    url.is_some_and(|url| !url.starts_with("https://"))
+}
+
+fn library(config: &S3Config, http: reqwest::Client) -> AmazonS3Builder {
+    let builder = AmazonS3Builder::new()
         .with_bucket_name(&config.bucket)
         .with_region(&config.region)
         .with_access_key_id(config.access_key_id.expose_secret())
         .with_secret_access_key(config.secret_access_key.expose_secret())
         .with_allow_http(true)
+        .with_unsigned_payload(!is_bare(config))
         // One request an object: not every server deletes in bulk, and we never delete many.
         .with_disable_bulk_delete(true)
-        .with_http_connector(Prepared(http))
+        .with_http_connector(Prepared(HttpClient::new(http)))
         .with_retry(RetryConfig {
             backoff: BackoffConfig {
                 init_backoff: Duration::from_millis(100),
@@ -265,15 +281,20 @@ fn connect(config: &S3Config, http: reqwest::Client) -> io::Result<AmazonS3> {
             retry_timeout: RETRY_TIME,
         });
     match &config.endpoint {
-        // TLS proves that content arrives as it was sent; without it the signature has to.
-        Some(url) => {
-            builder = builder
-                .with_unsigned_payload(url.starts_with("https://"))
-                .with_endpoint(url);
-        }
-        None => builder = builder.with_unsigned_payload(true),
+        Some(url) => builder.with_endpoint(url),
+        None => builder,
     }
-    builder.build().map_err(io::Error::other)
+}
+
+/// The library where it hashes no content, as somebody else signs it or nobody must.
+fn hashing_nothing(config: &S3Config, http: reqwest::Client) -> AmazonS3Builder {
+    let builder = library(config, http.clone()).with_unsigned_payload(true);
+    if is_bare(config) {
+        let signing = Signing::new(config, http);
+        builder.with_http_connector(Prepared(HttpClient::new(signing)))
+    } else {
+        builder
+    }
 }
 
 /// What a failed request means where a missing object is an answer.

@@ -1,8 +1,8 @@
 //! An upload on its way to the bucket: hashed, and sent in parts as it comes. What ends before its first part is full goes in one
-//! piece.
+//! piece, and where there is plenty of room the first part is a large one: a server then has one request, and nothing to put together.
 //!
 //! Memory is bounded for all uploads together. The first block of an upload is free; a further one needs room for a whole part,
-//! which is given back when the part is sent. An upload holds one such room while it waits for nothing but its client and the
+//! which is given back when the part is sent. Room for a larger one is never waited for. An upload holds one such room while it waits for nothing but its client and the
 //! parts it has sent, and parts that were sent wait for nobody, so uploads cannot block each other for ever.
 
 use std::io;
@@ -30,6 +30,9 @@ const BLOCK: u64 = 256 * 1024;
 /// The least a part may have, other than the last.
 const MIN_PART: u64 = 5 * 1024 * 1024;
 
+/// The most a first part may have.
+const MAX_FIRST_PART: u64 = 16 * 1024 * 1024;
+
 /// Parts of the least size come first, so that only files of more than 5 GB need larger ones.
 const FIRST_PARTS: u64 = 1000;
 
@@ -46,6 +49,7 @@ const IN_FLIGHT: usize = 2;
 pub(super) struct Memory {
     /// The size of the parts behind the first ones.
     later_part: u64,
+    all_blocks: usize,
     blocks: Arc<Semaphore>,
 }
 
@@ -57,10 +61,12 @@ impl Memory {
             .next_multiple_of(BLOCK)
             .max(MIN_PART);
         let blocks = MEMORY.max(later_part * 4) / BLOCK;
-        let blocks = usize::try_from(blocks).unwrap_or(Semaphore::MAX_PERMITS);
+        let all_blocks =
+            usize::try_from(blocks).map_or(Semaphore::MAX_PERMITS, |blocks| blocks.min(Semaphore::MAX_PERMITS));
         Self {
             later_part,
-            blocks: Arc::new(Semaphore::new(blocks.min(Semaphore::MAX_PERMITS))),
+            all_blocks,
+            blocks: Arc::new(Semaphore::new(all_blocks)),
         }
     }
 
@@ -70,6 +76,14 @@ impl Memory {
         } else {
             self.later_part
         }
+    }
+
+    /// Room for one block more, while no less is left for others than is taken.
+    fn spare_block(&self) -> Option<OwnedSemaphorePermit> {
+        let plenty = self.blocks.available_permits() >= self.all_blocks / 2;
+        plenty
+            .then(|| Arc::clone(&self.blocks).try_acquire_owned().ok())
+            .flatten()
     }
 
     async fn room_for(&self, bytes: u64) -> io::Result<OwnedSemaphorePermit> {
@@ -89,6 +103,8 @@ pub(super) struct S3Spool {
     size: u64,
     sent: u64,
     hasher: Sha256,
+    /// That of all content, once it has come.
+    sha256: [u8; 32],
     part: Part,
     multipart: Option<Multipart>,
     state: State,
@@ -212,6 +228,7 @@ impl S3Spool {
             size: 0,
             sent: 0,
             hasher: Sha256::new(),
+            sha256: [0; 32],
             part: Part::default(),
             multipart: None,
             state: State::Filling,
@@ -234,7 +251,7 @@ impl S3Spool {
             .inner
             .memory
             .part_size(self.multipart.as_ref().map_or(0, |upload| upload.begun));
-        if self.part.len() >= part_size {
+        if self.part.len() >= part_size && !self.grows_on() {
             return self.send().await;
         }
         if self.part.room.is_none() {
@@ -244,6 +261,20 @@ impl S3Spool {
         let full = self.part.block.split().freeze();
         self.part.full.push(full);
         Ok(())
+    }
+
+    /// Whether the first part becomes larger than it must be.
+    fn grows_on(&mut self) -> bool {
+        if self.multipart.is_some() || self.part.len() >= MAX_FIRST_PART {
+            return false;
+        }
+        match (&mut self.part.room, self.inner.memory.spare_block()) {
+            (Some(room), Some(block)) => {
+                room.merge(block);
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Sends what has come as the next part.
@@ -269,9 +300,10 @@ impl S3Spool {
         } else {
             self.hasher.update(&self.part.block);
         }
+        self.sha256 = mem::take(&mut self.hasher).finalize().into();
         Ok(Spooled {
             size: self.size,
-            checksum: hex(&mem::take(&mut self.hasher).finalize()),
+            checksum: hex(&self.sha256),
         })
     }
 
@@ -280,7 +312,7 @@ impl S3Spool {
         let (planned, key) = (self.inner.key(&self.planned)?, self.inner.key(storage_path)?);
         let Some(multipart) = &mut self.multipart else {
             let (payload, _room) = mem::take(&mut self.part).into_payload();
-            return self.inner.bucket.put(&key, payload).await;
+            return self.inner.bucket.put_hashed(&key, payload, self.sha256).await;
         };
         let id = multipart.id().await?;
         let mut parts = mem::take(&mut multipart.done);
@@ -364,7 +396,7 @@ fn ended() -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::{BLOCK, FIRST_PARTS, MAX_PARTS, MIN_PART, Memory};
+    use super::{BLOCK, FIRST_PARTS, MAX_PARTS, MEMORY, MIN_PART, Memory};
 
     #[test]
     fn parts_suffice_for_the_largest_file() {
@@ -379,5 +411,16 @@ mod tests {
             assert_eq!(memory.part_size(0), MIN_PART);
             assert!(memory.blocks.available_permits() as u64 * BLOCK >= later * 4);
         }
+    }
+
+    #[tokio::test]
+    async fn spare_room_is_half_of_all_and_comes_back() {
+        let memory = Memory::for_files_of(1);
+        let half = usize::try_from(MEMORY / BLOCK / 2).unwrap();
+        let taken: Vec<_> = std::iter::from_fn(|| memory.spare_block()).collect();
+        assert_eq!(taken.len(), half + 1);
+        let others = memory.room_for(MEMORY / 2 - BLOCK).await.unwrap();
+        drop((taken, others));
+        assert!(memory.spare_block().is_some());
     }
 }
