@@ -77,14 +77,17 @@ impl Inner {
         stands.then_some(metadata)
     }
 
-    /// Takes note that a file was read, and remembers it from the second time on.
+    /// Takes note that a file was read, and remembers it from the second time on, unless it has just changed.
     pub(super) fn note_read(self: &Arc<Self>, metadata: &FileMetadata) {
         let id = metadata.file_id;
         if self.known.get(id).is_none() {
             self.known.insert(id, Entry::Seen);
             return;
         }
-        self.tasks.spawn(Arc::clone(self).remember(metadata.clone()));
+        let stamp = self.store.stamp(&metadata.storage_path);
+        if stamp.is_some_and(|stamp| stamp.is_settled()) {
+            self.tasks.spawn(Arc::clone(self).remember(metadata.clone()));
+        }
     }
 
     /// Remembers what the database says, if the attr file says the same and is no work in progress.
