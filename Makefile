@@ -8,9 +8,11 @@ SHELL := /bin/bash
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/artstore-operator
 KEY := $(shell cat rust-toolchain.toml .cargo/config.toml Cargo.lock | sha256sum | cut -c1-16)
 export CARGO_TARGET_DIR ?= $(CACHE)/target/$(KEY)
-HOST := $(shell rustc -vV | awk '/^host: / {print $$2}')
-# Cargo's, where it puts what tests run.
-BUILT := $(CARGO_TARGET_DIR)/$(HOST)/debug
+# They would overrule .cargo/config.toml.
+unexport RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
+HOST = $(shell rustc -vV | awk '/^host: / {print $$2}')
+# Where cargo puts what tests run.
+BUILT = $(CARGO_TARGET_DIR)/$(HOST)/debug
 # Tests wait for servers, leases and pods more than they work.
 export RUST_TEST_THREADS ?= 4
 DENY_VERSION := 0.20.2
@@ -70,7 +72,7 @@ test: toolchain ## All tests, on a local cluster that is stopped afterwards if t
 	exit $$result
 
 # Counters live in mapped files, so that servers killed by tests count too.
-coverage: COUNTED := RUSTFLAGS="-C llvm-args=-runtime-counter-relocation"
+coverage: COUNTED = CARGO_BUILD_TARGET=$(HOST) RUSTFLAGS="-C llvm-args=-runtime-counter-relocation"
 coverage: export LLVM_PROFILE_FILE_NAME := artstore-%p-%4m%c.profraw
 coverage: export PATH := $(LLVM_COV_ROOT)/bin:$(PATH)
 coverage: toolchain $(LLVM_COV_ROOT)/bin/cargo-llvm-cov ## How much of the element its tests run, part by part

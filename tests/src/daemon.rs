@@ -90,7 +90,8 @@ impl Daemon {
             .append(true)
             .open(&log)
             .context("failed to open the log")?;
-        let mut child = Command::new(std::env::current_exe()?)
+        // This program, also when a build has replaced its file meanwhile.
+        let mut child = Command::new("/proc/self/exe")
             .arg("become")
             .args([self.name, fingerprint])
             .arg(&self.program)

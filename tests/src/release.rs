@@ -46,7 +46,7 @@ fn stage_of(program: &str) -> Option<&'static str> {
     (program == "artstore-element").then_some("prebuilt")
 }
 
-/// Builds both images, checks their size, and loads them when the cluster runs.
+/// Builds both images, checks the size of those that ship, and loads them when the cluster runs.
 pub fn images(layout: &Layout, profile: Profile) -> Result<()> {
     packages::ensure(&[packages::IMAGES])?;
     let what = match profile {

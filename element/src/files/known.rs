@@ -79,13 +79,16 @@ impl Inner {
 
     /// Takes note that a file was read, and remembers it from the second time on, unless it has just changed.
     pub(super) fn note_read(self: &Arc<Self>, metadata: &FileMetadata) {
+        if !self.instance.is_alone() {
+            return;
+        }
         let id = metadata.file_id;
         if self.known.get(id).is_none() {
             self.known.insert(id, Entry::Seen);
             return;
         }
         let stamp = self.store.stamp(&metadata.storage_path);
-        if stamp.is_some_and(|stamp| stamp.is_settled()) {
+        if stamp.is_none_or(|stamp| stamp.is_settled()) {
             self.tasks.spawn(Arc::clone(self).remember(metadata.clone()));
         }
     }

@@ -165,6 +165,7 @@ impl Piece {
         let unreadable = match self.file.read_at(&mut [0], self.position) {
             Ok(0) => io::Error::new(io::ErrorKind::UnexpectedEof, "the file was cut short"),
             Ok(_) => return error,
+            Err(passing) if is_passing(&passing) => return error,
             Err(unreadable) => unreadable,
         };
         if let Some(exchange) = &self.exchange {

@@ -101,7 +101,7 @@ async fn starts_empty(store: &dyn Store) {
 
 async fn content_of_every_size_is_read_back(store: &dyn Store) {
     let blocks = [0, 1, 262_143, 262_144, 262_145];
-    let parts = [5 * MIB + 1, 16 * MIB, 16 * MIB + 1, 21 * MIB, 21 * MIB + 1];
+    let parts = [5 * MIB + 1, 20 * MIB, 20 * MIB + 1, 25 * MIB, 25 * MIB + 1];
     for size in blocks.into_iter().chain(parts) {
         let (path, content) = (path(&format!("size-{size}")), content(size));
         put(store, &path, &content, b"{}").await;
@@ -185,7 +185,7 @@ async fn content_is_no_file_before_it_is_published(store: &dyn Store) {
         assert_eq!(stands(store, &path).await, (false, false));
     }
     let mut spool = store.spool(Uuid::now_v7(), &path("swept"));
-    fill(spool.as_mut(), &content(18 * MIB)).await;
+    fill(spool.as_mut(), &content(22 * MIB)).await;
     spool.seal().await.unwrap();
     drop(spool);
     for leftover in store.leftovers().await.unwrap() {
@@ -195,7 +195,7 @@ async fn content_is_no_file_before_it_is_published(store: &dyn Store) {
 }
 
 async fn upload_published_elsewhere_leaves_nothing_where_it_was_planned(store: &dyn Store) {
-    for size in [1000, 18 * MIB] {
+    for size in [1000, 22 * MIB] {
         let (planned, path) = (path(&format!("planned-{size}")), path(&format!("given-{size}")));
         let mut spool = store.spool(Uuid::now_v7(), &planned);
         fill(spool.as_mut(), &content(size)).await;
@@ -273,7 +273,7 @@ async fn bucket_of_versitygw_conforms() {
     conforms(Arc::clone(&store)).await;
     // That it lists what was not completed is what the cases rest on.
     let mut spool = store.spool(Uuid::now_v7(), "2026/11/22/09/listed");
-    fill(spool.as_mut(), &content(18 * MIB)).await;
+    fill(spool.as_mut(), &content(22 * MIB)).await;
     spool.seal().await.unwrap();
     let left = store.leftovers().await.unwrap();
     assert!(matches!(left.as_slice(), [Leftover::Multipart { .. }]), "{left:?}");

@@ -168,7 +168,7 @@ async fn given_id_is_stored_once_through_two_servers() {
         let (one, other) = (setup.start().await, setup.start().await);
         let id = uuid::Uuid::new_v4().to_string();
         let fields = [("file_id", id.as_str())];
-        let content = [vec![1; 18_000_000], vec![2; 18_000_000]];
+        let content = [vec![1; 22_000_000], vec![2; 22_000_000]];
         let (first, second) = futures::join!(
             one.client.upload("a.bin", &content[0], &fields),
             other.client.upload("a.bin", &content[1], &fields)

@@ -272,7 +272,7 @@ async fn lines_of_a_request_have_its_id_whatever_the_level_and_wherever_they_are
         let element = setup.start_silent().await;
         // Copied, sent by the connection itself, and sent in several pieces.
         for (stored, left) in [(200_000, 100_000), (600_000, 300_000), (5_000_000, 1_000_000)] {
-            let id = format!("cut-at-{left}");
+            let id = format!("cut-of-{stored}");
             break_off(&element, &setup, &id, stored, left).await;
             let told = || {
                 let lines = element.stderr.text();

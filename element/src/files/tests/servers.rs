@@ -204,7 +204,7 @@ async fn upload_without_an_entry_is_swept_and_one_that_runs_is_not() {
     };
     let one = open().await;
     let mut upload = one.begin(author(), &details("a.bin"), None).await.unwrap();
-    for _ in 0..12 {
+    for _ in 0..24 {
         upload.write(Bytes::from(vec![7; 1 << 20])).await.unwrap();
     }
     let nobodys = raw.key("2020/01/01/00/nobodys");
@@ -215,7 +215,7 @@ async fn upload_without_an_entry_is_swept_and_one_that_runs_is_not() {
     let Stored::Created(stored) = upload.finish(details("a.bin")).await.unwrap() else {
         panic!("existing")
     };
-    assert_eq!(stored.file_size, 12 << 20);
+    assert_eq!(stored.file_size, 24 << 20);
     assert_eq!(other.metadata(stored.file_id).await.unwrap(), stored);
     one.shutdown().await;
     other.shutdown().await;

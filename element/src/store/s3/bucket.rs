@@ -65,16 +65,12 @@ pub(super) struct Bucket {
 
 impl Bucket {
     pub(super) fn new(config: &S3Config) -> io::Result<Self> {
-        let http = client(config, SILENCE)?;
+        let (http, patient) = (client(config, SILENCE)?, client(config, LONG_SILENCE)?);
         Ok(Self {
             name: config.bucket.clone(),
             quick: library(config, http.clone()).build().map_err(io::Error::other)?,
-            patient: library(config, client(config, LONG_SILENCE)?)
-                .build()
-                .map_err(io::Error::other)?,
-            hashed: hashing_nothing(config, http.clone())
-                .build()
-                .map_err(io::Error::other)?,
+            patient: library(config, patient.clone()).build().map_err(io::Error::other)?,
+            hashed: hashing_nothing(config, patient).build().map_err(io::Error::other)?,
             max_copy: MAX_COPY,
             http,
         })
@@ -233,7 +229,7 @@ impl Bucket {
     }
 }
 
-/// A client that falls silent for `silence` is given up; how long a whole request takes depends on its size.
+/// A server that does not answer for `silence` is given up; that includes the time it takes to send it a request.
 fn client(config: &S3Config, silence: Duration) -> io::Result<reqwest::Client> {
     let builder = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)

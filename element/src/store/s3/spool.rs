@@ -1,14 +1,16 @@
 //! An upload on its way to the bucket: hashed, and sent in parts as it comes. What ends before its first part is full goes in one
-//! piece, and where there is plenty of room the first part is a large one: a server then has one request, and nothing to put together.
+//! piece. Where there is plenty of room several parts are waited for: a server then has one request, and nothing to put together.
 //!
 //! Memory is bounded for all uploads together. The first block of an upload is free; a further one needs room for a whole part,
-//! which is given back when the part is sent. Room for a larger one is never waited for. An upload holds one such room while it waits for nothing but its client and the
-//! parts it has sent, and parts that were sent wait for nobody, so uploads cannot block each other for ever.
+//! which is given back when the part is sent. Room for more than one is never waited for. So an upload that holds room waits for
+//! nothing but its client and the parts it has sent, and parts that were sent wait for nobody: uploads cannot block each other for
+//! ever.
+
+mod memory;
 
 use std::io;
 use std::mem;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
@@ -16,85 +18,16 @@ use object_store::PutPayload;
 use object_store::multipart::PartId;
 use object_store::path::Path;
 use sha2::{Digest, Sha256};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinHandle, JoinSet};
-use tokio::time::timeout;
 
+pub(super) use self::memory::Memory;
+use self::memory::{BLOCK, MAX_WHOLE};
 use super::Inner;
-use super::bucket::MAX_PARTS;
 use crate::store::{Spool, Spooled, StoreAway, hex};
-
-/// Memory is taken in blocks of this size.
-const BLOCK: u64 = 256 * 1024;
-
-/// The least a part may have, other than the last.
-const MIN_PART: u64 = 5 * 1024 * 1024;
-
-/// The most a first part may have.
-const MAX_FIRST_PART: u64 = 16 * 1024 * 1024;
-
-/// Parts of the least size come first, so that only files of more than 5 GB need larger ones.
-const FIRST_PARTS: u64 = 1000;
-
-/// Room for parts, of all uploads together.
-const MEMORY: u64 = 256 * 1024 * 1024;
-
-/// How long an upload waits for room. Others may be slow for ever.
-const ROOM_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Parts of one upload that are sent at once, while another fills.
 const IN_FLIGHT: usize = 2;
-
-/// How large parts are, and the room there is for them.
-pub(super) struct Memory {
-    /// The size of the parts behind the first ones.
-    later_part: u64,
-    all_blocks: usize,
-    blocks: Arc<Semaphore>,
-}
-
-impl Memory {
-    pub(super) fn for_files_of(max_file_size: u64) -> Self {
-        let behind = max_file_size.saturating_sub(FIRST_PARTS * MIN_PART);
-        let later_part = behind
-            .div_ceil(MAX_PARTS - FIRST_PARTS)
-            .next_multiple_of(BLOCK)
-            .max(MIN_PART);
-        let blocks = MEMORY.max(later_part * 4) / BLOCK;
-        let all_blocks =
-            usize::try_from(blocks).map_or(Semaphore::MAX_PERMITS, |blocks| blocks.min(Semaphore::MAX_PERMITS));
-        Self {
-            later_part,
-            all_blocks,
-            blocks: Arc::new(Semaphore::new(all_blocks)),
-        }
-    }
-
-    const fn part_size(&self, index: usize) -> u64 {
-        if (index as u64) < FIRST_PARTS {
-            MIN_PART
-        } else {
-            self.later_part
-        }
-    }
-
-    /// Room for one block more, while no less is left for others than is taken.
-    fn spare_block(&self) -> Option<OwnedSemaphorePermit> {
-        let plenty = self.blocks.available_permits() >= self.all_blocks / 2;
-        plenty
-            .then(|| Arc::clone(&self.blocks).try_acquire_owned().ok())
-            .flatten()
-    }
-
-    async fn room_for(&self, bytes: u64) -> io::Result<OwnedSemaphorePermit> {
-        let blocks = u32::try_from(bytes / BLOCK).map_err(io::Error::other)?;
-        let room = Arc::clone(&self.blocks).acquire_many_owned(blocks);
-        match timeout(ROOM_PATIENCE, room).await {
-            Ok(room) => room.map_err(io::Error::other),
-            Err(_) => Err(StoreAway::because("too many large uploads are running")),
-        }
-    }
-}
 
 /// An upload in progress.
 pub(super) struct S3Spool {
@@ -110,7 +43,7 @@ pub(super) struct S3Spool {
     state: State,
 }
 
-/// What has come and is not sent yet.
+/// What has come and is not sent yet: mostly one part.
 #[derive(Default)]
 struct Part {
     block: BytesMut,
@@ -152,11 +85,35 @@ impl Part {
         self.block.len() as u64 == BLOCK
     }
 
+    /// Puts the block behind the others.
+    fn end_block(&mut self) {
+        if !self.block.is_empty() {
+            self.full.push(self.block.split().freeze());
+        }
+    }
+
+    /// Whether it has come to the end of its room.
+    fn is_full(&self) -> bool {
+        let room = self.room.as_ref().map_or(0, |room| room.num_permits() as u64 * BLOCK);
+        self.room.is_some() && self.len() >= room
+    }
+
+    /// Takes the first blocks out of it.
+    fn cut(&mut self, blocks: u64) -> Self {
+        let blocks = usize::try_from(blocks).unwrap_or(usize::MAX);
+        if self.full.len() <= blocks {
+            return mem::take(self);
+        }
+        Self {
+            block: BytesMut::new(),
+            full: self.full.drain(..blocks).collect(),
+            room: self.room.as_mut().and_then(|room| room.split(blocks)),
+        }
+    }
+
     /// Its bytes, and the room they take.
     fn into_payload(mut self) -> (PutPayload, Option<OwnedSemaphorePermit>) {
-        if !self.block.is_empty() {
-            self.full.push(self.block.freeze());
-        }
+        self.end_block();
         (self.full.into_iter().collect(), self.room)
     }
 }
@@ -194,18 +151,20 @@ impl Multipart {
         Ok(())
     }
 
-    async fn send(&mut self, inner: &Arc<Inner>, key: &Path, part: &mut Part) -> io::Result<()> {
+    /// Sends the first blocks of a part, and answers with their length.
+    async fn send(&mut self, inner: &Arc<Inner>, key: &Path, part: &mut Part) -> io::Result<u64> {
         self.wait_for(IN_FLIGHT - 1).await?;
         let id = self.id().await?;
         let (inner, key, index) = (Arc::clone(inner), key.clone(), self.begun);
-        let (payload, room) = mem::take(part).into_payload();
+        let (payload, room) = part.cut(inner.memory.part_size(index) / BLOCK).into_payload();
+        let length = payload.content_length() as u64;
         self.begun += 1;
         self.sending.spawn(async move {
             let sent = inner.bucket.put_part(&key, &id, index, payload).await;
             drop(room);
             Ok((index, sent?))
         });
-        Ok(())
+        Ok(length)
     }
 
     /// Waits for every part, in whatever state, and ends the upload at the server.
@@ -245,47 +204,45 @@ impl S3Spool {
         Ok(())
     }
 
-    /// Puts a full block behind the others, and sends the part when it is full too.
+    /// Puts a full block behind the others, or sends all of them when there is no room for more.
     async fn end_block(&mut self) -> io::Result<()> {
-        let part_size = self
-            .inner
-            .memory
-            .part_size(self.multipart.as_ref().map_or(0, |upload| upload.begun));
-        if self.part.len() >= part_size && !self.grows_on() {
+        if self.part.is_full() && !self.grows_on() {
             return self.send().await;
         }
         if self.part.room.is_none() {
-            self.part.room = Some(self.inner.memory.room_for(part_size).await?);
+            let begun = self.multipart.as_ref().map_or(0, |upload| upload.begun);
+            let memory = &self.inner.memory;
+            self.part.room = Some(memory.room_for(memory.part_size(begun)).await?);
         }
         self.hasher.update(&self.part.block);
-        let full = self.part.block.split().freeze();
-        self.part.full.push(full);
+        self.part.end_block();
         Ok(())
     }
 
-    /// Whether the first part becomes larger than it must be.
+    /// Whether a further part is waited for before the first is sent.
     fn grows_on(&mut self) -> bool {
-        if self.multipart.is_some() || self.part.len() >= MAX_FIRST_PART {
+        if self.multipart.is_some() || self.part.len() >= MAX_WHOLE {
             return false;
         }
-        match (&mut self.part.room, self.inner.memory.spare_block()) {
-            (Some(room), Some(block)) => {
-                room.merge(block);
+        match (&mut self.part.room, self.inner.memory.spare_part()) {
+            (Some(room), Some(more)) => {
+                room.merge(more);
                 true
             }
             _ => false,
         }
     }
 
-    /// Sends what has come as the next part.
+    /// Sends what has come. Some servers want all parts but the last to have one length, so what is more than one is cut.
     async fn send(&mut self) -> io::Result<()> {
         let key = self.inner.key(&self.planned)?;
         let inner = Arc::clone(&self.inner);
         let multipart = self.multipart.get_or_insert_with(|| Multipart::begin(&inner, &key));
-        let length = self.part.len();
         self.hasher.update(&self.part.block);
-        multipart.send(&inner, &key, &mut self.part).await?;
-        self.sent += length;
+        self.part.end_block();
+        while !self.part.full.is_empty() {
+            self.sent += multipart.send(&inner, &key, &mut self.part).await?;
+        }
         Ok(())
     }
 
@@ -392,35 +349,4 @@ impl Spool for S3Spool {
 
 fn ended() -> io::Error {
     StoreAway::because("the upload ended, or an earlier part of it failed")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{BLOCK, FIRST_PARTS, MAX_PARTS, MEMORY, MIN_PART, Memory};
-
-    #[test]
-    fn parts_suffice_for_the_largest_file() {
-        for max in [1, 1 << 30, 48 << 30, 49 << 30, 1 << 40, 5 << 40] {
-            let memory = Memory::for_files_of(max);
-            let later = memory.part_size(usize::try_from(FIRST_PARTS).unwrap());
-            assert!(
-                FIRST_PARTS * MIN_PART + (MAX_PARTS - FIRST_PARTS) * later >= max,
-                "{max}"
-            );
-            assert!(later.is_multiple_of(BLOCK) && later >= MIN_PART);
-            assert_eq!(memory.part_size(0), MIN_PART);
-            assert!(memory.blocks.available_permits() as u64 * BLOCK >= later * 4);
-        }
-    }
-
-    #[tokio::test]
-    async fn spare_room_is_half_of_all_and_comes_back() {
-        let memory = Memory::for_files_of(1);
-        let half = usize::try_from(MEMORY / BLOCK / 2).unwrap();
-        let taken: Vec<_> = std::iter::from_fn(|| memory.spare_block()).collect();
-        assert_eq!(taken.len(), half + 1);
-        let others = memory.room_for(MEMORY / 2 - BLOCK).await.unwrap();
-        drop((taken, others));
-        assert!(memory.spare_block().is_some());
-    }
 }

@@ -13,6 +13,7 @@ use super::{S3Config, S3Store};
 use crate::store::{Fence, OpenStoreError, Store, StoreAway};
 
 const PATH: &str = "2026/11/22/09/a";
+const MIB: u64 = 1 << 20;
 
 fn config(server: &MockServer) -> S3Config {
     S3Config {
@@ -179,5 +180,56 @@ async fn why_a_bucket_cannot_be_opened_is_said_without_the_secret() {
         let text = crate::files::Chain(&error).to_string();
         assert!(text.contains(word), "{text}");
         assert!(!text.contains("secret") && !text.contains("X-Amz"), "{text}");
+    }
+}
+
+/// The lengths of the parts a file of `size` was sent in, in their order, where `size` comes in pieces and something happens between.
+async fn parts_of(size: u64, mut between: impl FnMut(&S3Store, u64)) -> Vec<u64> {
+    let begun = "<InitiateMultipartUploadResult><Bucket>b</Bucket><Key>k</Key><UploadId>u</UploadId></InitiateMultipartUploadResult>";
+    let answer = ResponseTemplate::new(200)
+        .insert_header("etag", "\"e\"")
+        .set_body_string(begun);
+    let server = answering(answer).await;
+    let store = open(&server, Fence::none()).await.unwrap();
+    let mut spool = store.spool(Uuid::now_v7(), PATH);
+    for mib in 0..size / MIB {
+        between(&store, mib);
+        spool.write(Bytes::from(vec![7; 1 << 20])).await.unwrap();
+    }
+    spool
+        .write(Bytes::from(vec![7; usize::try_from(size % MIB).unwrap()]))
+        .await
+        .unwrap();
+    assert_eq!(spool.seal().await.unwrap().size, size);
+    let mut parts: Vec<(u64, u64)> = server
+        .received_requests()
+        .await
+        .unwrap()
+        .iter()
+        .filter_map(|request| {
+            let number = request.url.query_pairs().find(|(name, _)| name == "partNumber")?.1;
+            Some((number.parse().unwrap(), request.body.len() as u64))
+        })
+        .collect();
+    parts.sort_unstable();
+    parts.into_iter().map(|(_, length)| length).collect()
+}
+
+#[tokio::test]
+async fn all_parts_but_the_last_have_one_length_whatever_memory_there_is() {
+    let plenty = |_: &S3Store, _| {};
+    assert_eq!(parts_of(20 * MIB, plenty).await, [0_u64; 0], "it goes whole");
+    assert_eq!(
+        parts_of(20 * MIB + 1, plenty).await,
+        [5 * MIB, 5 * MIB, 5 * MIB, 5 * MIB, 1]
+    );
+    let mut held = Vec::new();
+    for scarce_from in [0, 7, 12] {
+        let parts = parts_of(18 * MIB, |store, mib| {
+            if mib == scarce_from {
+                held.extend(std::iter::from_fn(|| store.inner.memory.spare_part()));
+            }
+        });
+        assert_eq!(parts.await, [5 * MIB, 5 * MIB, 5 * MIB, 3 * MIB], "{scarce_from}");
     }
 }

@@ -2,6 +2,7 @@
 //! the request is signed once more, over the hash that is known.
 
 use std::io;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use object_store::aws::{AwsAuthorizer, AwsCredential};
@@ -9,16 +10,21 @@ use object_store::client::{HttpError, HttpErrorKind, HttpRequest, HttpResponse, 
 use object_store::path::Path;
 use object_store::{ObjectStore as _, PutOptions, PutPayload};
 use secrecy::ExposeSecret;
+use tokio::time::timeout;
 
 use super::super::S3Config;
-use super::{Bucket, refused};
+use super::{Bucket, SILENCE, refused};
+use crate::store::StoreAway;
+
+/// Bytes a second below which a bucket counts as one that does not answer.
+const LEAST_RATE: u64 = 512 * 1024;
 
 /// Goes with a request to where it is signed.
 #[derive(Clone, Copy)]
 struct Sha256([u8; 32]);
 
 impl Bucket {
-    /// Puts content of this sha256.
+    /// Puts content of this sha256. Nothing tells how far a request is on its way, so it has time by its size.
     pub(in crate::store::s3) async fn put_hashed(
         &self,
         key: &Path,
@@ -27,8 +33,11 @@ impl Bucket {
     ) -> io::Result<()> {
         let mut options = PutOptions::default();
         options.extensions.insert(Sha256(sha256));
-        self.hashed.put_opts(key, content, options).await.map_err(refused)?;
-        Ok(())
+        let time = SILENCE + Duration::from_secs(content.content_length() as u64 / LEAST_RATE);
+        match timeout(time, self.hashed.put_opts(key, content, options)).await {
+            Ok(put) => put.map(drop).map_err(refused),
+            Err(_) => Err(StoreAway::because("the object store did not take content in time")),
+        }
     }
 }
 
@@ -59,11 +68,11 @@ impl HttpService for Signing {
     async fn call(&self, mut request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let Some(Sha256(sha256)) = request.extensions().get().copied() else {
             let lost = io::Error::other("the content's hash is lost on the way to its signature");
-            return Err(HttpError::new(HttpErrorKind::Request, lost));
+            return Err(HttpError::new(HttpErrorKind::Unknown, lost));
         };
         AwsAuthorizer::new(&self.credential, "s3", &self.region)
             .try_authorize(&mut request, Some(&sha256))
-            .map_err(|error| HttpError::new(HttpErrorKind::Request, error))?;
+            .map_err(|error| HttpError::new(HttpErrorKind::Unknown, error))?;
         self.http.call(request).await
     }
 }
