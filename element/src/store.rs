@@ -216,7 +216,7 @@ pub trait Store: Send + Sync {
     /// Keeps a note under this name, durably.
     fn keep_note(&self, name: &'static str, bytes: Vec<u8>) -> BoxFuture<'_, io::Result<()>>;
 
-    /// Whether the store holds no folder of files.
+    /// Whether nothing lies where files do.
     fn is_empty(&self) -> BoxFuture<'_, io::Result<bool>>;
 
     /// Whether the store answers. Cheap enough to be asked by anybody.

@@ -80,6 +80,7 @@ async fn walked(store: &dyn Store) -> Vec<Found> {
 async fn conforms(store: Arc<dyn Store>) {
     let store = store.as_ref();
     starts_empty(store).await;
+    is_empty_again_when_its_last_file_is_gone(store).await;
     content_of_every_size_is_read_back(store).await;
     names_of_every_kind_are_kept(store).await;
     attributes_are_replaced_and_files_removed(store).await;
@@ -97,6 +98,14 @@ async fn starts_empty(store: &dyn Store) {
     assert_eq!(store.leftovers().await.unwrap(), []);
     let space = store.space().unwrap();
     assert!(space.total > 0 && space.available > 0);
+}
+
+async fn is_empty_again_when_its_last_file_is_gone(store: &dyn Store) {
+    let path = path("passing");
+    put(store, &path, b"content", b"{}").await;
+    assert!(!store.is_empty().await.unwrap());
+    store.remove(&path).await.unwrap();
+    assert!(store.is_empty().await.unwrap());
 }
 
 async fn content_of_every_size_is_read_back(store: &dyn Store) {

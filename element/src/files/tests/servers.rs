@@ -244,7 +244,7 @@ async fn upload_another_server_took_over_is_not_acknowledged() {
             other.inner.recover_left_over().await.unwrap();
         }
         let error = upload.finish(details("a.txt")).await.unwrap_err();
-        // On a volume its temporary file is gone; in a bucket it gets as far as to be told.
+        // When the other removes its temporary files under it, or only when it is told that the entry is not its own.
         let told = [ErrorCode::Unavailable, ErrorCode::InternalError];
         assert!(told.contains(&error.code()), "{error:?}");
         slow.inner.retry_unsettled().await;

@@ -50,9 +50,18 @@ fn sorted(mut paths: Vec<(PathBuf, bool)>) -> Vec<(PathBuf, bool)> {
     paths
 }
 
-/// Whether there is anything to walk.
+/// Whether there is anything to walk; folders that files have left do not count. Blocks.
 pub(super) fn is_empty(root: &Path) -> io::Result<bool> {
-    Ok(year_folders(root)?.is_empty())
+    let mut folders = year_folders(root)?;
+    while let Some(folder) = folders.pop() {
+        for (path, is_folder) in entries(&folder)? {
+            if !is_folder {
+                return Ok(false);
+            }
+            folders.push(path);
+        }
+    }
+    Ok(true)
 }
 
 /// The folders of the root named by four digits; `.artstore`, `lost+found` and whatever people put there are not ours to read.
