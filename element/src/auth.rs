@@ -120,7 +120,7 @@ fn bearer(headers: &HeaderMap) -> Result<&str, AuthError> {
         // Of another scheme: no token was sent (RFC 6750, section 3.1).
         return Err(AuthError::Missing);
     }
-    if scheme.is_empty() || token.is_empty() || token.contains(char::is_whitespace) {
+    if scheme.is_empty() || token.is_empty() || token.contains(' ') || token.contains('\t') {
         return Err(AuthError::Malformed);
     }
     Ok(token)

@@ -1,5 +1,7 @@
 //! Logs: one line an event on standard error, as JSON or as text.
 
+mod json;
+
 use std::io::{IsTerminal, stderr};
 
 use tracing::Subscriber;
@@ -32,9 +34,8 @@ where
         .with_default(others);
     let layer = match config.format {
         LogFormat::Json => fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_span_list(false)
+            .fmt_fields(json::Members)
+            .event_format(json::Line)
             .with_writer(writer)
             .boxed(),
         LogFormat::Text => fmt::layer().with_ansi(ansi).with_writer(writer).boxed(),
@@ -50,6 +51,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use log::Log;
+    use serde_json::{Value, json};
     use tracing::Level;
     use tracing_log::LogTracer;
 
@@ -68,16 +70,57 @@ mod tests {
         }
     }
 
-    #[test]
-    fn no_event_is_lost_after_a_library_asked_whether_it_may_speak() {
+    /// What is logged meanwhile.
+    fn logged(format: LogFormat, doing: impl FnOnce()) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
-        let config = LogConfig {
-            level: Level::INFO,
-            format: LogFormat::Text,
-        };
-        let subscriber = subscriber(config, move || writer.clone(), false);
-        tracing::subscriber::with_default(subscriber, || {
+        let level = Level::INFO;
+        let subscriber = subscriber(LogConfig { level, format }, move || writer.clone(), false);
+        tracing::subscriber::with_default(subscriber, doing);
+        String::from_utf8(sink.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn json_lines_have_what_was_said_of_event_and_span() {
+        let text = logged(LogFormat::Json, || {
+            let span = tracing::error_span!("request", path = "/a\"\n", late = tracing::field::Empty);
+            span.record("late", 7);
+            let error = io::Error::other("no \\ room");
+            span.in_scope(
+                || tracing::warn!(count = 1_u64, share = 0.5, r#type = true, below = -1, %error, "said {}", "\u{1}ж"),
+            );
+            tracing::info!(nan = f64::NAN, "alone");
+        });
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let [within, alone] = &lines[..] else { panic!("{text}") };
+        let mut expected = json!({
+            "level": "WARN", "message": "said \u{1}ж", "count": 1, "share": 0.5, "type": true, "below": -1,
+            "error": "no \\ room", "target": "artstore_element::telemetry::tests",
+            "span": {"name": "request", "path": "/a\"\n", "late": 7},
+        });
+        expected["timestamp"] = within["timestamp"].clone();
+        assert_eq!(*within, expected);
+        assert!(within["timestamp"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
+        assert_eq!((&alone["nan"], alone.get("span")), (&Value::Null, None));
+    }
+
+    #[test]
+    fn json_line_of_the_log_crate_names_who_spoke() {
+        let text = logged(LogFormat::Json, || {
+            let record = log::Record::builder()
+                .target("library")
+                .level(log::Level::Warn)
+                .args(format_args!("told"))
+                .build();
+            LogTracer::new().log(&record);
+        });
+        let line: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&line["target"], &line["message"]), (&json!("library"), &json!("told")));
+    }
+
+    #[test]
+    fn no_event_is_lost_after_a_library_asked_whether_it_may_speak() {
+        let text = logged(LogFormat::Text, || {
             let question = log::Metadata::builder()
                 .target("library")
                 .level(log::Level::Info)
@@ -85,7 +128,6 @@ mod tests {
             let _answer = LogTracer::new().enabled(&question);
             tracing::info!("told");
         });
-        let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
         assert!(text.contains("told"), "{text:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! What every request goes through: an id, a log line, metrics, a trace, and a problem document when it fails.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -8,7 +8,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use tracing::Instrument;
 use tracing::field::Empty;
-use uuid::Uuid;
+use uuid::{Builder, Uuid};
 
 use super::observed::Exchange;
 use super::sendfile::Pieces;
@@ -80,7 +80,19 @@ fn request_id(headers: &HeaderMap) -> String {
         .get(REQUEST_ID)
         .and_then(|value| value.to_str().ok())
         .filter(sane);
-    given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+    given.map_or_else(|| new_id().to_string(), str::to_owned)
+}
+
+/// A UUID of version 7 (RFC 9562, section 5.7). Its random bits come from this process, where those of [`Uuid::now_v7`] are two
+/// calls to the kernel.
+fn new_id() -> Uuid {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let milliseconds = u64::try_from(since_1970.as_millis()).unwrap_or_default();
+    let mut random = [0; 10];
+    match aws_lc_rs::rand::fill(&mut random) {
+        Ok(()) => Builder::from_unix_timestamp_millis(milliseconds, &random).into_uuid(),
+        Err(_) => Uuid::now_v7(),
+    }
 }
 
 fn call(method: &Method, route: &str) -> Call {
