@@ -128,7 +128,7 @@ crds: toolchain ## Writes the CRDs' YAML, and the chart's copy of it
 	@for folder in $(CRD_FOLDERS); do $(WRITE_CRDS) $$folder; done
 
 openapi: toolchain ## Writes docs/openapi.json, the description of the element's API
-	@cargo run --quiet --package artstore-element -- openapi > docs/openapi.json.new
+	@cargo run --quiet --bin artstore-element -- openapi > docs/openapi.json.new
 	@mv docs/openapi.json.new docs/openapi.json
 
 images: toolchain ## Static release binaries in images from scratch, loaded when the cluster runs

@@ -22,7 +22,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Serve the API until SIGTERM.
     Serve(Box<ServeArgs>),
-    /// Print a token signed with the key pair of `serve --dev`.
+    /// Print a token signed with a private key, that of `serve --dev` if none is given.
     Token(TokenArgs),
     /// Bring the database schema up to date, undo its newest version, or say where it stands.
     Migrate(MigrateArgs),
@@ -66,6 +66,9 @@ pub(crate) struct ServeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct TokenArgs {
+    /// The private key (PEM) whose public half the element trusts; else the one of `serve --dev`.
+    #[arg(long, value_name = "PEM")]
+    pub(crate) key_file: Option<PathBuf>,
     /// The token's role: user, operator or admin.
     #[arg(long)]
     pub(crate) role: String,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 pub use crate::auth::fuzz::{claims, key_file, key_set, token};
-pub use crate::http::fuzz::{conditions, content_type, cursor, disposition, field, multipart, query, range};
+pub use crate::http::fuzz::{conditions, content_type, cursor, disposition, field, multipart, patch, query, range};
 
 use crate::attr;
 use crate::config::value::{parse_duration, parse_size};
@@ -15,7 +15,7 @@ use crate::mode::file::ModeFile;
 use crate::store::{id_in_name, storage_filename};
 
 /// All of them.
-pub const TARGETS: [fn(&[u8]); 16] = [
+pub const TARGETS: [fn(&[u8]); 17] = [
     attributes,
     claims,
     conditions,
@@ -27,6 +27,7 @@ pub const TARGETS: [fn(&[u8]); 16] = [
     key_set,
     mode_file,
     multipart,
+    patch,
     quantities,
     query,
     range,

@@ -1,6 +1,5 @@
 //! The smoke test: one random file through a running element and back. Runs from a scratch image, so it brings all it needs.
 
-use std::fs;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Client, Response, StatusCode};
 
 use crate::cli::SmokeTestArgs;
-use crate::token::Claims;
+use crate::token::{Claims, read_key};
 
 /// Large enough to need several reads and writes, small enough for any element.
 const BYTES: usize = 3 * 1024 * 1024 + 17;
@@ -26,7 +25,7 @@ pub(crate) async fn run(args: SmokeTestArgs) -> Result<()> {
         args.endpoint
     );
     let api = format!("{}/api/v1", args.endpoint.trim_end_matches('/'));
-    let key = fs::read(&args.key_file).with_context(|| format!("failed to read --key-file {:?}", args.key_file))?;
+    let key = read_key(&args.key_file)?;
     let token = Claims::new(
         "smoke-test",
         Role::Operator,

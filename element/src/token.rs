@@ -1,6 +1,8 @@
 //! Signing tokens: for `token`, for `--dev`, and for the smoke test. The server itself only verifies.
 
+use std::fs;
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -47,6 +49,11 @@ impl Claims {
     }
 }
 
+/// Reads the private key of `--key-file`.
+pub(crate) fn read_key(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).with_context(|| format!("failed to read --key-file {path:?}"))
+}
+
 /// The `token` command.
 pub(crate) fn run(args: TokenArgs) -> Result<()> {
     let role = Role::from_claim(&args.role)
@@ -60,8 +67,10 @@ pub(crate) fn run(args: TokenArgs) -> Result<()> {
     }
     let issuer = Value::new("JWT_ISSUER", args.jwt_issuer)?.text();
     let audience = Value::new("JWT_AUDIENCE", args.jwt_audience)?.text();
-    let element = ElementConfig::read(args.element)?;
-    let key = dev::private_key(&element.own_folder())?;
+    let key = match &args.key_file {
+        Some(path) => read_key(path)?,
+        None => dev::private_key(&ElementConfig::read(args.element)?.own_folder())?,
+    };
     let token = Claims::new(&args.sub, role, ttl, issuer, audience).sign(&key)?;
     writeln!(io::stdout(), "{token}").context("failed to print the token")
 }

@@ -159,29 +159,43 @@ impl Cluster {
         }
     }
 
-    /// Makes `object`; an existing one is left alone and is an error with code 409.
+    /// Makes `object`, whose fields are never applied later; an existing one is left alone and is an error with code 409.
     pub async fn create<K: Child>(&self, object: &K) -> Result<K, ClusterError> {
-        let params = PostParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PostParams::default()
-        };
         let write = write(Verb::Create, object);
-        let result = self.api::<K>(&write.namespace).create(&params, object).await;
+        let result = self.post(&write, object, false).await;
         self.finish(write, result).await
     }
 
-    /// Applies `object`, server-side. `force` takes fields from whoever changed them; without it that is a 409.
-    pub async fn apply<K: Child>(&self, object: &K, force: bool) -> Result<K, ClusterError> {
-        let params = PatchParams {
-            force,
-            ..PatchParams::apply(MANAGER)
+    /// Makes `object` by applying it, so that fields it no longer has one day go. An existing one is left alone and is an error
+    /// with code 409; so is one that somebody makes otherwise in the moment between the two requests.
+    pub async fn make<K: Child>(&self, object: &K) -> Result<K, ClusterError> {
+        let write = write(Verb::Create, object);
+        let result = match self.post(&write, object, true).await {
+            Ok(_) => self.patch_in(&write, object, PatchParams::apply(MANAGER)).await,
+            refused => refused,
         };
-        let write = write(Verb::Apply, object);
-        let result = self
-            .api::<K>(&write.namespace)
-            .patch(&write.name, &params, &Patch::Apply(object))
-            .await;
         self.finish(write, result).await
+    }
+
+    /// Applies `object`, server-side, and takes fields from whoever changed them.
+    pub async fn apply<K: Child>(&self, object: &K) -> Result<K, ClusterError> {
+        let write = write(Verb::Apply, object);
+        let params = PatchParams::apply(MANAGER).force();
+        let result = self.patch_in(&write, object, params).await;
+        self.finish(write, result).await
+    }
+
+    async fn post<K: Child>(&self, write: &Write, object: &K, dry_run: bool) -> Result<K, kube::Error> {
+        let params = PostParams {
+            dry_run,
+            field_manager: Some(MANAGER.to_owned()),
+        };
+        self.api(&write.namespace).create(&params, object).await
+    }
+
+    async fn patch_in<K: Child>(&self, write: &Write, object: &K, params: PatchParams) -> Result<K, kube::Error> {
+        let api = self.api::<K>(&write.namespace);
+        api.patch(&write.name, &params, &Patch::Apply(object)).await
     }
 
     /// Applies the status of `object`, server-side.

@@ -1,6 +1,8 @@
 //! The demo: the operator on the local cluster, two elements, and real files up, found and back down, compared byte by
-//! byte. It may run again: the same files keep the same ids.
+//! byte; then a part of one, a change of its metadata, a deletion and a maintenance task. It may run again: the same files
+//! keep the same ids.
 
+mod calls;
 mod examples;
 mod samples;
 
@@ -14,6 +16,7 @@ use e2e::layout::KUBECONFIG_VARIABLE;
 use e2e::step::{print, say};
 use e2e::{Layout, deploy};
 
+use crate::calls::Calls;
 use crate::samples::Sample;
 
 #[tokio::main(flavor = "current_thread")]
@@ -39,7 +42,9 @@ async fn demo() -> Result<()> {
     let key = deploy::signing_key(&layout)?;
     for name in &names {
         let address = deploy::service_address(&layout, examples::NAMESPACE, name)?;
-        show(&Client::connect(name, &address, &key).await?, &samples).await?;
+        let element = Client::connect(name, &address, &key).await?;
+        show(&element, &samples).await?;
+        show_the_rest(&element, &Calls::new(name, &address, &key)?, &samples).await?;
     }
     examples::wait_until_counted(&layout, samples.len().try_into()?)?;
     print(examples::table(&layout)?.trim_end());
@@ -125,4 +130,14 @@ async fn show(element: &Client, samples: &[Sample]) -> Result<()> {
         started.elapsed().as_secs_f64()
     ));
     Ok(())
+}
+
+/// Reads a part of the largest file, changes its metadata, deletes a file of its own, and collects garbage.
+async fn show_the_rest(element: &Client, calls: &Calls, samples: &[Sample]) -> Result<()> {
+    if let Some(largest) = samples.iter().max_by_key(|sample| sample.content.len()) {
+        calls.read_part(largest).await?;
+        calls.change_metadata(largest).await?;
+    }
+    calls.delete(element).await?;
+    calls.collect_garbage().await
 }

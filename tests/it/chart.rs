@@ -1,4 +1,4 @@
-//! The Helm chart: what it renders to, what it refuses, and that the API server takes it.
+//! The Helm chart: what it renders to, what it refuses, and that the API server takes it, and the examples with it.
 
 #![allow(clippy::unwrap_used, reason = "clippy knows test functions, not what they call")]
 
@@ -64,8 +64,26 @@ fn render(namespace: &str, values: &[&str]) -> String {
 }
 
 fn objects(namespace: &str, values: &[&str]) -> Vec<Value> {
-    let objects: Vec<Value> = serde_saphyr::from_multiple(&render(namespace, values)).unwrap();
-    objects.into_iter().filter(|object| !object.is_null()).collect()
+    documents(&render(namespace, values))
+}
+
+fn documents(yaml: &str) -> Vec<Value> {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).unwrap();
+    documents.into_iter().filter(|document| !document.is_null()).collect()
+}
+
+/// The API server is asked to take `manifests`, keeps nothing of them, and finds nothing to say against them.
+fn dry_run(what: &str, manifests: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("all.yaml");
+    std::fs::write(&file, manifests).unwrap();
+    let mut apply = control_plane::kubectl_command(&CLUSTER).unwrap();
+    apply
+        .args(["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f"])
+        .arg(&file);
+    let output = apply.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && !said.contains("Warning"), "{what}: {said}");
 }
 
 /// The texts anywhere below `value`.
@@ -100,6 +118,7 @@ fn unknown_and_malformed_values_are_refused() {
         "log.format=loud",
         "watchNamespaces={Not_A_Name}",
         "test.endpoint=storage-01:8010",
+        "test.endpoint=https://storage-01:8010",
     ] {
         assert!(!helm(&TEMPLATE, "artstore-system", &[bad]).status.success(), "{bad}");
     }
@@ -181,18 +200,36 @@ fn api_server_takes_every_variant_under_the_restricted_standard() {
     let label = |mode: &str| format!("pod-security.kubernetes.io/{mode}=restricted");
     kubectl(&["label", "namespace", &namespace.0, &label("enforce"), &label("warn")]);
     for values in VARIANTS {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("all.yaml");
-        std::fs::write(&file, render(&namespace.0, values)).unwrap();
-        let mut apply = control_plane::kubectl_command(&CLUSTER).unwrap();
-        apply
-            .args(["apply", "--server-side", "--dry-run=server", "--validate=strict", "-f"])
-            .arg(&file);
-        let output = apply.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success() && !said.contains("Warning"),
-            "{values:?}: {said}"
-        );
+        dry_run(&format!("{values:?}"), &render(&namespace.0, values));
     }
+}
+
+#[test]
+fn api_server_takes_every_example() {
+    let _shared = shared();
+    let definitions = repository().join("crds/yaml").display().to_string();
+    kubectl(&["apply", "--server-side", "--force-conflicts", "-f", &definitions]);
+    let established = "--for=condition=Established";
+    kubectl(&["wait", established, "--timeout=60s", "-f", &definitions]);
+    let namespace = Namespace::new("examples");
+    let mut tried = 0;
+    for entry in std::fs::read_dir(repository().join("examples")).unwrap() {
+        let file = entry.unwrap().path();
+        if file.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        for mut object in documents(&std::fs::read_to_string(&file).unwrap()) {
+            let place = if object["kind"] == "Namespace" {
+                "name"
+            } else {
+                "namespace"
+            };
+            assert_eq!(object["metadata"][place], "artstore", "{}", file.display());
+            // In their own namespace a demo may be running.
+            object["metadata"][place] = namespace.0.clone().into();
+            dry_run(&file.display().to_string(), &object.to_string());
+            tried += 1;
+        }
+    }
+    assert!(tried >= 4, "only {tried} examples were seen");
 }

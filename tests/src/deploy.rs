@@ -52,7 +52,9 @@ impl Operator<'_> {
             element_image(layout)?
         );
         install.args(["--set-string", &images]);
-        install.args(["--set", &format!("watchNamespaces={{{}}}", self.watched.join(","))]);
+        if !self.watched.is_empty() {
+            install.args(["--set", &format!("watchNamespaces={{{}}}", self.watched.join(","))]);
+        }
         install.args(["--set", &format!("crds.create={}", self.definitions)]);
         if let Some(endpoint) = self.tested {
             let test = format!("test.endpoint={endpoint},test.existingSecret={SIGNING_SECRET}");

@@ -12,7 +12,7 @@ use crate::step::{say, step};
 use crate::{daemon, image, lifecycle, packages};
 
 /// The largest image we ship, in bytes.
-const SIZE_LIMIT: u64 = 40 << 20;
+const SIZE_LIMIT: u64 = 40_000_000;
 
 /// A cargo profile for the binaries of images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,10 +69,12 @@ pub fn images(layout: &Layout, profile: Profile) -> Result<()> {
             archive.display()
         ));
         if profile == Profile::Release && size > SIZE_LIMIT {
-            bail!("{name} is larger than {} MiB", SIZE_LIMIT >> 20);
+            bail!("{name} is larger than {} MB", SIZE_LIMIT / 1_000_000);
         }
         if daemon::running(layout, "containerd")?.is_some() {
             image::load(layout, &archive)?;
+        } else if layout.existing_cluster().is_some() {
+            say("           not loaded: bring it to the nodes of the cluster in use, or to a registry of theirs");
         }
     }
     Ok(())

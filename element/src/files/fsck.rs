@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use element_api::{Finding, FindingKind, InspectionReport};
+use element_api::{Finding, FindingKind, InspectionReport, Operation};
 
 use super::inspect::{CareError, Course, Cursor, Plan, Reading, Rows, Watch};
 use super::{Files, OpenError, OwnStore, Settings};
@@ -68,6 +68,9 @@ impl Files {
                 check.repair,
             ));
         }
+        // An archive keeps the metadata of what it cannot read, and so also of what is damaged.
+        let mode = self.kept_mode().await.map_err(CareError::File)?;
+        let may_quarantine = check.repair && mode.is_none_or(|kept| kept.mode.allows(Operation::Read));
         let plan = Plan {
             rows,
             content: if check.content {
@@ -75,7 +78,7 @@ impl Files {
             } else {
                 Reading::No
             },
-            may_quarantine: &move || check.repair,
+            may_quarantine: &move || may_quarantine,
             restore: check.repair,
             offline: true,
         };

@@ -166,7 +166,7 @@ fn changed(file: &FileMetadata) -> ApiError {
 }
 
 /// A JSON merge patch (RFC 7396) of what may be changed.
-fn patch(document: Value) -> Result<Patch, ApiError> {
+pub(super) fn patch(document: Value) -> Result<Patch, ApiError> {
     let Value::Object(members) = document else {
         return Err(ApiError::validation("the patch is no JSON object"));
     };

@@ -6,10 +6,12 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use futures::executor::block_on;
 use futures::stream;
+use serde_json::{Map, Value, json};
 
 use super::condition::{Validators, range_applies, weigh_change, weigh_read};
 use super::disposition::{PartNames, attachment};
 use super::error::ApiError;
+use super::files;
 use super::form::{FILE, Form};
 use super::multipart::Parts;
 use super::range::{Wanted, wanted};
@@ -127,6 +129,38 @@ pub fn field(bytes: &[u8]) {
                 .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
         );
     }
+}
+
+/// A JSON merge patch: what was read says all that the document said, and nothing else.
+pub fn patch(bytes: &[u8]) {
+    let Ok(document) = serde_json::from_slice::<Value>(bytes) else {
+        return;
+    };
+    let Ok(read) = files::patch(document.clone()) else {
+        return;
+    };
+    assert!(!read.replace_metadata || read.metadata.is_none());
+    let values = if read.replace_metadata {
+        Some(Value::Null)
+    } else {
+        read.metadata.map(|values| json!(values))
+    };
+    let members = [
+        ("description", read.description.map(Value::from)),
+        ("version", read.version.map(Value::from)),
+        ("tags", read.tags.map(Value::from)),
+        ("metadata", values),
+    ];
+    let written: Map<_, _> = members
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect();
+    let mut expected = document;
+    if let Some(tags @ Value::Null) = expected.get_mut("tags") {
+        // To remove all tags and to have none is the same.
+        *tags = json!([]);
+    }
+    assert_eq!(Value::Object(written), expected);
 }
 
 /// The query of a search: its bounds hold, and a cursor that was read is written alike.

@@ -46,7 +46,7 @@ struct Request {
     /// Kept in the history.
     #[schema(max_length = 1000)]
     reason: Option<String>,
-    /// Of the mode file. For the operator's token only, which must give it.
+    /// Of the mode file. For the operator's token only, which must give it where a mode file rules.
     #[serde(default, deserialize_with = "whole")]
     #[schema(minimum = 1)]
     generation: Option<i64>,

@@ -14,7 +14,7 @@ use std::fs::{self, File};
 use std::future::ready;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
@@ -53,6 +53,8 @@ struct Inner {
     known_folders: Mutex<HashSet<PathBuf>>,
     /// Held shared from making sure of a folder until something stands in it, exclusively while empty folders go.
     folders: RwLock<()>,
+    /// Held while a note is written, which has no log entry, and while something is cleared away that has none either.
+    notes: Mutex<()>,
     /// Walks over all names are long; only a few run at once.
     walks: Semaphore,
     buffers: Buffers,
@@ -98,6 +100,7 @@ impl LocalStore {
             threads,
             known_folders: Mutex::default(),
             folders: RwLock::default(),
+            notes: Mutex::default(),
             walks: Semaphore::new(MAX_WALKS),
             buffers: Buffers::default(),
             flushes: FolderFlushes::default(),
@@ -192,10 +195,11 @@ impl Store for LocalStore {
             let Leftover::Temporary { name, .. } = leftover else {
                 return Ok(());
             };
-            let path = self.inner.root.join(TEMPORARY).join(name);
+            let (inner, path) = (Arc::clone(&self.inner), self.inner.root.join(TEMPORARY).join(name));
             self.inner
                 .threads
                 .run(move || {
+                    let _no_note = inner.notes.lock().unwrap_or_else(PoisonError::into_inner);
                     durable::remove(&path)?;
                     durable::sync_parent(&path)
                 })

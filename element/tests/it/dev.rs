@@ -83,6 +83,20 @@ async fn token_of_the_dev_key_is_good_for_its_role_across_restarts() {
 }
 
 #[tokio::test]
+async fn token_of_a_given_key_is_good_where_that_key_is_trusted() {
+    let setup = Setup::embedded();
+    let key = setup.file("private.pem", &KEYS.private_pem);
+    let element = setup.start().await;
+    let words = ["token", "--role", "user", "--sub", "alice", "--key-file"];
+    let (code, token, stderr) = setup.run(&[&words[..], &[key.to_str().unwrap()]].concat()).await;
+    assert_eq!(code, 0, "{stderr}");
+    let request = element.client.request("GET", "/info").bearer_auth(token.trim());
+    send(request).await.expect(200);
+    let (code, _, stderr) = setup.run(&[&words[..], &["missing.pem"]].concat()).await;
+    assert!(code != 0 && stderr.contains("--key-file \"missing.pem\""), "{stderr}");
+}
+
+#[tokio::test]
 async fn wrong_words_for_a_token_are_refused() {
     let setup = dev();
     for words in [

@@ -70,6 +70,27 @@ async fn what_cannot_be_repaired_is_told_by_the_code() {
 }
 
 #[tokio::test]
+async fn repair_of_an_archive_keeps_everything() {
+    let mut setup = Setup::embedded();
+    let element = setup.start().await;
+    let damaged = element.client.store("b", b"damaged").await;
+    element.stop().await;
+    let path = setup.root().join(damaged["storage_path"].as_str().unwrap());
+    fs::write(&path, b"demaged").unwrap();
+    fs::remove_file(setup.root().join(".artstore/mode.json")).unwrap();
+    setup.set("APP_MODE", "ar");
+    setup.start().await.stop().await;
+    let (code, lines, _) = fsck(&setup, &["--repair"]).await;
+    assert_eq!(code, 4, "{lines:?}");
+    assert!(lines[0].starts_with("content_corrupt "), "{lines:?}");
+    let element = setup.start().await;
+    let file = format!("/files/{}/metadata", damaged["file_id"].as_str().unwrap());
+    assert_eq!(element.client.json(&file).await, damaged);
+    assert!(path.exists());
+    element.stop().await;
+}
+
+#[tokio::test]
 async fn killed_server_leaves_nothing_that_fsck_cannot_repair() {
     for setup in Setup::both().await {
         let mut element = setup.start().await;

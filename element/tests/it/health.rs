@@ -1,9 +1,13 @@
 //! What the element says of itself, and what every answer carries.
 
+use std::collections::BTreeSet;
+
 use serde_json::json;
 
-use crate::harness::Setup;
-use crate::harness::client::send;
+use crate::harness::announced::{Announced, server};
+use crate::harness::client::{begun, send, upload};
+use crate::harness::{Setup, eventually};
+use crate::maintenance::{EMPTY_HOUR, damage, metrics, task, write_one_kept_and_one_expired};
 
 #[tokio::test]
 async fn info_and_capacity_tell_the_truth() {
@@ -98,6 +102,97 @@ async fn metrics_are_fed_and_their_labels_bounded() {
         "{text}"
     );
     assert!(text.ends_with("# EOF\n"));
+}
+
+/// Every metric, without its prefix. One with labels that nothing feeds leaves no trace in the text.
+const METRICS: [&str; 31] = [
+    "build",
+    "capacity_bytes",
+    "capacity_used_percent",
+    "connections",
+    "database_up",
+    "files",
+    "findings",
+    "gc_bytes",
+    "gc_failed",
+    "gc_files",
+    "gc_leftovers",
+    "mode",
+    "mode_file_refused",
+    "operation_seconds",
+    "operations",
+    "quarantined_bytes",
+    "received_bytes",
+    "redis_reports",
+    "redis_up",
+    "scrub_bytes",
+    "scrub_corrupt",
+    "scrub_files",
+    "scrub_last_finish_timestamp_seconds",
+    "scrub_progress_ratios",
+    "sent_bytes",
+    "storage_writable",
+    "tasks",
+    "tasks_running",
+    "wal_oldest_seconds",
+    "wal_pending",
+    "wal_recovered",
+];
+
+/// Those that only what goes wrong, or runs just now, moves away from zero.
+const ZERO_WHEN_WELL: [&str; 4] = ["gc_failed", "mode_file_refused", "tasks_running", "wal_recovered"];
+
+/// What a metric's samples add up to; none when there are none.
+fn sum(text: &str, metric: &str) -> Option<f64> {
+    let names = ["", "_total", "_info", "_count"].map(|ending| format!("artstore_element_{metric}{ending}"));
+    text.lines()
+        .filter_map(|line| {
+            let (name, value) = (line.split(['{', ' ']).next()?, line.rsplit(' ').next()?);
+            names
+                .iter()
+                .any(|one| one == name)
+                .then(|| value.parse::<f64>().unwrap())
+        })
+        .reduce(|sum, value| sum + value)
+}
+
+#[tokio::test]
+async fn every_metric_has_a_sample_and_moves_with_what_happens() {
+    let (host, port) = server();
+    let mut announced = Announced::new("edit", &host, port);
+    let setup = &mut announced.setup;
+    setup.set("STORAGE_MAX_SIZE", "10M");
+    write_one_kept_and_one_expired(setup);
+    std::fs::create_dir_all(setup.root().join(EMPTY_HOUR)).unwrap();
+    let element = setup.start().await;
+    task(&element, "gc").await;
+    let file = element.client.store("a.bin", &vec![1; 100_000]).await;
+    let path = format!("/files/{}", file["file_id"].as_str().unwrap());
+    element.client.get(&path).await.expect(200);
+    damage(&element, &file);
+    task(&element, "scrub").await;
+    let (pieces, body) = begun(vec![7; 600_000]);
+    let uploading = tokio::spawn(send(upload(&element.client, body)));
+    eventually("an upload runs and the element is announced", async || {
+        let text = metrics(&element).await;
+        let moved = |metric| sum(&text, metric).is_some_and(|sum| sum > 0.0);
+        ["wal_pending", "wal_oldest_seconds", "redis_up"].into_iter().all(moved)
+    })
+    .await;
+    let text = metrics(&element).await;
+    let names: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE artstore_element_")?.split(' ').next())
+        .collect();
+    assert_eq!(names, BTreeSet::from(METRICS));
+    for name in names {
+        let sum = sum(&text, name).unwrap_or_else(|| panic!("no sample of {name} in\n{text}"));
+        assert!(sum > 0.0 || ZERO_WHEN_WELL.contains(&name), "{name} in\n{text}");
+    }
+    pieces.send("\r\n--XX--\r\n".into()).unwrap();
+    drop(pieces);
+    uploading.await.unwrap().expect(201);
+    element.stop().await;
 }
 
 #[tokio::test]

@@ -1,16 +1,17 @@
-//! What is too large is refused early and leaves nothing behind.
+//! What is too large is refused early and leaves nothing behind; what is only large goes through piece by piece.
 
 use std::time::Duration;
 
+use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use reqwest::Body;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::client::send;
+use crate::harness::client::{send, upload};
 use crate::harness::keys::KEYS;
-use crate::harness::{Element, Setup, eventually};
+use crate::harness::{Element, GENEROUS, Setup, eventually};
 
 /// Asserts that no byte of a file is left, and that no log entry stays open.
 pub(crate) async fn assert_empty(element: &Element) {
@@ -180,4 +181,38 @@ async fn slow_head_does_not_keep_others_waiting() {
     tokio::time::timeout(Duration::from_secs(30), element.client.json("/info"))
         .await
         .expect("others are answered");
+}
+
+/// A file of 256 MiB; no two of its pieces are the same.
+fn pieces() -> impl Iterator<Item = Bytes> {
+    (0..=u8::MAX).map(|number| Bytes::from(vec![number; 1 << 20]))
+}
+
+#[tokio::test]
+async fn large_file_goes_in_and_out_in_a_fraction_of_its_size_in_memory() {
+    const SIZE: u64 = 256 << 20;
+    let setup = Setup::embedded();
+    let element = setup.start().await;
+    let head = Bytes::from_static(b"--XX\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n");
+    let form = std::iter::once(head)
+        .chain(pieces())
+        .chain([Bytes::from_static(b"\r\n--XX--\r\n")])
+        .map(Ok::<_, std::io::Error>);
+    let body = Body::wrap_stream(futures::stream::iter(form));
+    // A debug build on a busy machine takes its time.
+    let request = upload(&element.client, body).timeout(GENEROUS * 5);
+    let file = send(request).await.expect(201).json();
+    assert_eq!(file["file_size"], SIZE);
+
+    let path = format!("/files/{}", file["file_id"].as_str().unwrap());
+    let request = element.client.by("user", "GET", &path).timeout(GENEROUS * 5);
+    let mut answer = request.send().await.unwrap();
+    let (mut sent, mut read) = (Context::new(&SHA256), Context::new(&SHA256));
+    pieces().for_each(|piece| sent.update(&piece));
+    while let Some(piece) = answer.chunk().await.unwrap() {
+        read.update(&piece);
+    }
+    assert_eq!(read.finish().as_ref(), sent.finish().as_ref());
+    let peak = element.peak_memory();
+    assert!(peak < SIZE / 2, "{peak} bytes of memory for a file of {SIZE}");
 }

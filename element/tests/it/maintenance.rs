@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 use crate::harness::client::send;
 use crate::harness::{Element, Setup, eventually};
 
+/// The folder of an hour long past in which nothing is.
+pub(crate) const EMPTY_HOUR: &str = "2021/01/01/01";
+
 /// Starts a task as an admin and answers it once it has ended.
 pub(crate) async fn task(element: &Element, kind: &str) -> Value {
     let started = send(element.client.by("admin", "POST", &format!("/maintenance/{kind}"))).await;
@@ -20,11 +23,11 @@ pub(crate) async fn task(element: &Element, kind: &str) -> Value {
     ended().await
 }
 
-async fn metrics(element: &Element) -> String {
+pub(crate) async fn metrics(element: &Element) -> String {
     String::from_utf8(element.client.get("/metrics").await.expect(200).body).unwrap()
 }
 
-fn damage(element: &Element, file: &Value) {
+pub(crate) fn damage(element: &Element, file: &Value) {
     let path = element
         .files_on_disk()
         .into_iter()
@@ -339,15 +342,17 @@ async fn expired_files_go_in_edit_and_in_no_other_mode() {
     }
 }
 
-fn write_one_kept_and_one_expired(setup: &Setup) {
-    let kept = crate::drop_in::file(1);
-    let mut expired = crate::drop_in::file(2);
+pub(crate) fn write_one_kept_and_one_expired(setup: &Setup) {
+    crate::drop_in::write(&setup.root(), &crate::drop_in::file(1));
+    write_expired(setup, 2);
+}
+
+pub(crate) fn write_expired(setup: &Setup, number: u32) {
+    let mut expired = crate::drop_in::file(number);
     expired["retention_policy"] = "temporary".into();
     expired["ttl_days"] = 1.into();
     expired["expires_at"] = "2024-05-07T00:00:00Z".into();
-    for file in [&kept, &expired] {
-        crate::drop_in::write(&setup.root(), file);
-    }
+    crate::drop_in::write(&setup.root(), &expired);
 }
 
 #[tokio::test]
@@ -355,7 +360,9 @@ async fn expired_files_go_and_a_scrub_that_is_due_runs_though_nobody_asks() {
     let mut setup = Setup::embedded();
     setup.set("STORAGE_GC_INTERVAL", "1s");
     write_one_kept_and_one_expired(&setup);
-    std::fs::create_dir_all(setup.root().join(".artstore")).unwrap();
+    for folder in [".artstore", EMPTY_HOUR] {
+        std::fs::create_dir_all(setup.root().join(folder)).unwrap();
+    }
     let long_ago = json!({ "since": "2024-01-01T00:00:00Z", "finished_at": "2024-02-01T00:00:00Z", "course": null });
     std::fs::write(setup.root().join(".artstore/scrub.json"), long_ago.to_string()).unwrap();
     let element = setup.start().await;
@@ -363,15 +370,19 @@ async fn expired_files_go_and_a_scrub_that_is_due_runs_though_nobody_asks() {
         element.client.json("/info").await["files"] == 1
     })
     .await;
-    eventually("a scrub ran", async || {
+    eventually("a collection and a scrub ran", async || {
         let text = metrics(&element).await;
         text.contains("artstore_element_tasks_total{kind=\"scrub\",status=\"succeeded\"} 1")
+            && text.contains("artstore_element_tasks_total{kind=\"gc\",status=\"succeeded\"} ")
     })
     .await;
     let text = metrics(&element).await;
     for line in [
         "artstore_element_gc_files_total 1",
+        "artstore_element_gc_bytes_total 1",
         "artstore_element_gc_failed_total 0",
+        // The hour's folder, the day's, the month's and the year's.
+        "artstore_element_gc_leftovers_total{kind=\"folder\"} 4",
     ] {
         assert!(text.lines().any(|written| written == line), "{line} in\n{text}");
     }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::client::{begun, send, upload};
 use crate::harness::{Element, Setup, eventually};
+use crate::maintenance::{metrics, write_expired};
 
 /// A setup whose servers share a volume, as pods share a ReadWriteMany one.
 async fn volume() -> Setup {
@@ -32,6 +33,13 @@ fn recovered(elements: &[&Element]) -> BTreeMap<String, usize> {
         }
     }
     counts
+}
+
+/// A metric's value; 0 before there is one.
+async fn value(element: &Element, metric: &str) -> u32 {
+    let text = metrics(element).await;
+    let value = |line: &str| line.strip_prefix(metric)?.strip_prefix(' ')?.parse().ok();
+    text.lines().find_map(value).unwrap_or(0)
 }
 
 #[tokio::test]
@@ -188,6 +196,32 @@ async fn given_id_is_stored_once_through_two_servers() {
         one.stop().await;
         other.stop().await;
     }
+}
+
+#[tokio::test]
+async fn expired_file_is_collected_once_though_two_servers_collect() {
+    const FILES: u32 = 100;
+    const RUNS: &str = "artstore_element_tasks_total{kind=\"gc\",status=\"succeeded\"}";
+    let mut setup = volume().await;
+    for number in 1..=FILES {
+        write_expired(&setup, number);
+    }
+    // The database is filled first, so that both begin to collect at the same time.
+    setup.start().await.stop().await;
+    setup.set("STORAGE_GC_INTERVAL", "1s");
+    let (one, other) = futures::join!(setup.start(), setup.start());
+    eventually("all are gone", async || one.client.json("/info").await["files"] == 0).await;
+    let mut collected = 0;
+    for element in [&one, &other] {
+        // What it was at when the last file went has ended then.
+        let runs = value(element, RUNS).await;
+        eventually("it has ended a run", async || value(element, RUNS).await > runs).await;
+        collected += value(element, "artstore_element_gc_files_total").await;
+    }
+    assert_eq!(collected, FILES);
+    assert!(one.files_on_disk().is_empty());
+    one.stop().await;
+    other.stop().await;
 }
 
 #[tokio::test]

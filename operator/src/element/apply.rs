@@ -14,7 +14,7 @@ use super::observe::Observed;
 use super::plan::{Applied, Built, Objects};
 use super::validate::{URI, USERNAME, value};
 use crate::cache::Kind;
-use crate::cluster::{Child, Notice, Weight};
+use crate::cluster::{Child, ClusterError, Notice, Weight};
 use crate::context::Context;
 use crate::name::{APPLIED, FINALIZER};
 use crate::verdict::Reason;
@@ -76,15 +76,21 @@ pub(crate) async fn secrets(context: &Context, observed: &Observed, objects: &Ob
     if let Some(wanted) = &objects.database_secret {
         match &children.database_secret {
             Some(live) => connection(context, observed, live, wanted).await?,
-            None => create(context, observed, &context.caches.secrets, wanted)
-                .await
-                .map(drop)?,
+            None => secret(context, observed, wanted).await?,
         }
     }
     if children.admin_secret.is_none() {
-        create(context, observed, &context.caches.secrets, &objects.admin_secret).await?;
+        secret(context, observed, &objects.admin_secret).await?;
     }
     Ok(())
+}
+
+async fn secret(context: &Context, observed: &Observed, wanted: &Secret) -> Result<(), Error> {
+    let pass = Pass { context, observed };
+    let write = context.cluster.create(wanted);
+    pass.written(&context.caches.secrets, wanted, write, false)
+        .await
+        .map(drop)
 }
 
 /// User and connection follow the element's id and server; the password beside them is not touched.
@@ -164,7 +170,7 @@ pub(crate) async fn workload(
         });
     }
     let workload = pass
-        .apply(&context.caches.workloads, live, objects.workload, notices)
+        .bring(&context.caches.workloads, live, objects.workload, notices)
         .await?;
     let Objects {
         database_secret,
@@ -205,8 +211,8 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Makes `desired` where there is none, and applies it from then on. An object of that name that is not the operator's is
-    /// not known here, and to make it is refused.
+    /// Makes `desired` where there is none, and applies it from then on where `live` differs; answers with the object as it is then.
+    /// An object of that name that is not the operator's is not known here, and to make it is refused.
     async fn bring<K: Child>(
         &self,
         kind: &Kind<K>,
@@ -214,40 +220,32 @@ impl Pass<'_> {
         desired: K,
         notices: &mut Vec<Notice>,
     ) -> Result<K, Error> {
-        if live.is_some() {
-            return self.apply(kind, live, desired, notices).await;
-        }
-        let (desired, _) = annotated(desired)?;
-        let made = create(self.context, self.observed, kind, &desired).await?;
-        notices.extend(self.missed(&made));
-        Ok(made)
-    }
-
-    /// Applies `desired` where `live` differs; answers with the object as it is then.
-    async fn apply<K: Child>(
-        &self,
-        kind: &Kind<K>,
-        live: Option<&Arc<K>>,
-        desired: K,
-        notices: &mut Vec<Notice>,
-    ) -> Result<K, Error> {
         let (desired, hash) = annotated(desired)?;
-        if let Some(live) = live
-            && is_left_alone(&desired, &hash, live.as_ref())?
-        {
+        let cluster = &self.context.cluster;
+        let Some(live) = live else {
+            let made = self.written(kind, &desired, cluster.make(&desired), false).await?;
+            notices.extend(self.missed(made.as_ref()));
+            return Ok(K::clone(&made));
+        };
+        if is_left_alone(&desired, &hash, live.as_ref())? {
             return Ok(K::clone(live));
         }
-        // The first time nothing is taken from others: an object of that name may be somebody else's.
-        let write = self.context.cluster.apply(&desired, live.is_some());
-        let written = kind
-            .written_by(&self.observed.namespace, &desired.name_any(), write)
-            .await
-            .map_err(|error| Error::applying(error, live.is_some()))?;
-        notices.extend(match live {
-            Some(live) => changed(&hash, live.as_ref(), &written),
-            None => self.missed(written.as_ref()),
-        });
+        let written = self.written(kind, &desired, cluster.apply(&desired), true).await?;
+        notices.extend(changed(&hash, live.as_ref(), &written));
         Ok(K::clone(&written))
+    }
+
+    /// Waits for a write of `object`, which was `known` before or not.
+    async fn written<K: Child>(
+        &self,
+        kind: &Kind<K>,
+        object: &K,
+        write: impl Future<Output = Result<K, ClusterError>>,
+        known: bool,
+    ) -> Result<Arc<K>, Error> {
+        kind.written_by(&self.observed.namespace, &object.name_any(), write)
+            .await
+            .map_err(|error| Error::applying(error, known))
     }
 
     /// What there is to tell of an object made anew: an element that came to something had it before.
@@ -256,14 +254,6 @@ impl Pass<'_> {
         status.endpoint.as_ref()?;
         Some(drift(made, "was missing: made anew"))
     }
-}
-
-async fn create<K: Child>(context: &Context, observed: &Observed, kind: &Kind<K>, object: &K) -> Result<K, Error> {
-    let write = context.cluster.create(object);
-    let written = kind.written_by(&observed.namespace, &object.name_any(), write).await;
-    written
-        .map(|object| K::clone(&object))
-        .map_err(|error| Error::applying(error, false))
 }
 
 fn annotated<K: Child>(mut desired: K) -> Result<(K, String), Error> {

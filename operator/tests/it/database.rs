@@ -3,9 +3,9 @@
 mod cleanup;
 mod continuity;
 mod crash;
-mod proxy;
+pub(crate) mod proxy;
 mod refusal;
-mod scene;
+pub(crate) mod scene;
 mod tls;
 
 use std::sync::LazyLock;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use artstore_operator::clock::SystemClock;
 use artstore_operator::leader::Candidate;
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 
 use crate::world::{World, with_world};
 
@@ -17,15 +17,25 @@ fn candidate(world: &World, identity: &str) -> Candidate {
     )
 }
 
+async fn lease(world: &World) -> LeaseSpec {
+    let lease = world.api::<Lease>().get("artstore-operator").await.unwrap();
+    lease.spec.unwrap()
+}
+
 async fn holder(world: &World) -> Option<String> {
-    world
-        .api::<Lease>()
-        .get("artstore-operator")
-        .await
-        .unwrap()
-        .spec
-        .unwrap()
-        .holder_identity
+    lease(world).await.holder_identity
+}
+
+/// Returns when the Lease was renewed twice.
+async fn renewed_twice(world: &World) {
+    for _ in 0..2 {
+        let before = lease(world).await.renew_time;
+        world
+            .until("a renewed Lease", async || {
+                (lease(world).await.renew_time != before).then_some(())
+            })
+            .await;
+    }
 }
 
 #[tokio::test]
@@ -37,8 +47,9 @@ async fn one_leads_and_the_other_follows_when_the_lease_is_given_back() {
         tokio::select! {
             _ = second.win() => panic!("two lead"),
             () = first.hold(since) => panic!("the Lease was lost"),
-            () = tokio::time::sleep(std::time::Duration::from_secs(4)) => {}
+            () = renewed_twice(world) => {}
         }
+        assert_eq!(holder(world).await.as_deref(), Some("first"));
         first.release().await.unwrap();
         second.win().await;
         assert_eq!(holder(world).await.as_deref(), Some("second"));

@@ -2,7 +2,7 @@
 
 use artstore_crds::StorageElement;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Service, ServiceAccount};
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::json;
@@ -125,6 +125,48 @@ async fn deleted_child_comes_back_and_changed_one_is_set_right() {
             .until("both repairs told", async || {
                 let told = world.events().await;
                 (told.iter().filter(|reason| *reason == "DriftRepaired").count() == 2).then_some(())
+            })
+            .await;
+        operator.stop().await;
+    })
+    .await;
+}
+
+/// Whether the operator has all its fields by applying them, so that those it no longer applies go.
+fn is_applied(object: &impl ResourceExt) -> bool {
+    let entries = object.managed_fields().iter();
+    let ours = entries.filter(|entry| entry.manager.as_deref() == Some("artstore-operator"));
+    ours.map(|entry| entry.operation.as_deref()).eq([Some("Apply")])
+}
+
+#[tokio::test]
+async fn what_an_older_version_applied_and_this_one_does_not_want_goes() {
+    with_world(async |world| {
+        let operator = serving(world, json!({})).await;
+        let (configs, name) = (world.api::<ConfigMap>(), format!("{NAME}-config"));
+        let mut config = configs.get(&name).await.unwrap();
+        let volume = world.api::<PersistentVolumeClaim>().get(&format!("{NAME}-data")).await;
+        assert!(is_applied(&config));
+        assert!(is_applied(&volume.unwrap()));
+        assert!(is_applied(&world.api::<Service>().get(NAME).await.unwrap()));
+        assert!(is_applied(&world.api::<ServiceAccount>().get(NAME).await.unwrap()));
+        assert!(is_applied(&world.api::<Deployment>().get(NAME).await.unwrap()));
+        operator.stop().await;
+
+        config.metadata.managed_fields = None;
+        config.metadata.resource_version = None;
+        config
+            .annotations_mut()
+            .insert("artstore.dev/applied".to_owned(), "older".to_owned());
+        config.data.as_mut().unwrap().insert("older".to_owned(), "x".to_owned());
+        let older = PatchParams::apply("artstore-operator").force();
+        configs.patch(&name, &older, &Patch::Apply(&config)).await.unwrap();
+
+        let operator = Operator::start(world);
+        world
+            .until("the older field gone", async || {
+                let data = configs.get(&name).await.unwrap().data.unwrap();
+                (!data.contains_key("older")).then_some(())
             })
             .await;
         operator.stop().await;

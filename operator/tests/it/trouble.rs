@@ -11,7 +11,10 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::{Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 
+use crate::database::proxy::Proxy;
+use crate::database::scene;
 use crate::world::{NAME, Operator, World, with_world};
 
 #[tokio::test]
@@ -66,7 +69,7 @@ async fn wrong_credentials_are_told_and_recovered_from() {
 }
 
 #[tokio::test]
-async fn unreachable_server_and_missing_fleet_are_told_and_recovered_from() {
+async fn missing_fleet_is_told_and_recovered_from() {
     with_world(async |world| {
         let fleets = world.api::<StorageFleet>();
         fleets.delete("main", &DeleteParams::default()).await.unwrap();
@@ -74,20 +77,38 @@ async fn unreachable_server_and_missing_fleet_are_told_and_recovered_from() {
         world.make::<StorageElement>(world.element(json!({}))).await;
         let message = world.ready("False", "FleetNotFound").await;
         assert!(message.contains("StorageFleet main"), "{message}");
-
-        let fleet = world.fleet().await;
-        let port = fleet.spec.database.unwrap().postgres.unwrap().port;
-        let with_port = |port: u16| Patch::Merge(json!({"spec": {"database": {"postgres": {"port": port}}}}));
-        fleets
-            .patch("main", &PatchParams::default(), &with_port(1))
-            .await
-            .unwrap();
-        world.ready("False", "DatabaseUnreachable").await;
-        fleets
-            .patch("main", &PatchParams::default(), &with_port(port))
-            .await
-            .unwrap();
+        world.fleet().await;
         world.ready("True", "Serving").await;
+        operator.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn unreachable_server_is_told_once_and_recovered_from_without_a_nudge() {
+    with_world(async |world| {
+        // Bound, and nobody listens yet: who comes is refused, and no other program gets the port.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let server = json!({"host": address.ip(), "port": address.port()});
+        let patch = Patch::Merge(json!({"spec": {"database": {"postgres": server}}}));
+        let fleets = world.api::<StorageFleet>();
+        fleets.patch("main", &PatchParams::default(), &patch).await.unwrap();
+        let operator = Operator::start(world);
+        world.make::<StorageElement>(world.element(json!({}))).await;
+        let message = world.ready("False", "DatabaseUnreachable").await;
+        assert!(message.contains(&address.to_string()), "{message}");
+        let advice = "check host, port, sslMode and that the server runs; the operator tries again by itself";
+        assert!(message.contains(advice), "{message}");
+
+        // The last change of an object: from here on the operator comes back by itself or not at all.
+        world.condition("VolumeReady", "True", "Bound").await;
+        operator.rounds(world, 3).await;
+        world.told(&["DatabaseUnreachable"]).await;
+        let _door = Proxy::open_for_good(socket.listen(16).unwrap(), &scene::admin());
+        world.ready("True", "Serving").await;
+        world.told(&["DatabaseUnreachable", "Serving"]).await;
         operator.stop().await;
     })
     .await;

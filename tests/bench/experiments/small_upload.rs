@@ -125,11 +125,12 @@ fn flush_calls(scene: &Scene, request: &[u8], clients: usize, uploads: usize) ->
     let element = Element::start_below(scene, "flushes", &strace)?;
     let before = scene.database.flushes()?;
     upload(element.pid(), element.port, request, clients, uploads)?;
-    let database = scene.database.flushes()? - before;
     let traced = process::only_child(element.pid())?;
     process::terminate(traced)?;
     let storage = element.storage.clone();
     element.wait()?;
+    // A server process reports what it did when its client is gone, and before that only at times.
+    let database = scene.database.flushes()? - before;
     let own = counted(&fs::read_to_string(&counts).context("strace counted nothing")?);
     crate::scene::remove(&storage)?;
     scene.database.drop(&crate::element::database_of("flushes"))?;

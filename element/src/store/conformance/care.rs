@@ -15,6 +15,7 @@ pub(super) async fn conforms(store: &dyn Store) {
     file_is_moved_into_quarantine_once(store).await;
     walk_goes_on_behind_any_place(store).await;
     notes_are_kept_and_are_no_files(store).await;
+    notes_are_not_cleared_away_while_they_are_written(store).await;
 }
 
 async fn parts_are_seen_each_for_itself(store: &dyn Store) {
@@ -91,6 +92,29 @@ async fn walk_goes_on_behind_any_place(store: &dyn Store) {
         walk.await.unwrap().unwrap();
         assert_eq!(found, places[position + 1..], "behind {place}");
     }
+}
+
+async fn notes_are_not_cleared_away_while_they_are_written(store: &dyn Store) {
+    let writing = async {
+        for number in 0..50 {
+            store.keep_note("busy.json", number.to_string().into()).await.unwrap();
+        }
+    };
+    let clearing = async {
+        loop {
+            for left in store.leftovers().await.unwrap() {
+                store.clear(&left).await.unwrap();
+            }
+        }
+    };
+    tokio::select! {
+        () = writing => {}
+        () = clearing => {}
+    }
+    assert_eq!(
+        store.note("busy.json").await.unwrap().as_deref(),
+        Some(b"49".as_slice())
+    );
 }
 
 async fn notes_are_kept_and_are_no_files(store: &dyn Store) {

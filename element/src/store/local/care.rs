@@ -88,6 +88,7 @@ impl Inner {
         let (inner, path) = (Arc::clone(self), self.root.join(OWN).join(name));
         self.threads
             .run(move || {
+                let _writing = inner.notes.lock().unwrap_or_else(PoisonError::into_inner);
                 // Among the uploads', where what a crash leaves is removed.
                 let temporary = inner.temporary(Uuid::now_v7());
                 durable::write_new(&temporary, &bytes)?;

@@ -233,3 +233,17 @@ async fn all_parts_but_the_last_have_one_length_whatever_memory_there_is() {
         assert_eq!(parts.await, [5 * MIB, 5 * MIB, 5 * MIB, 3 * MIB], "{scarce_from}");
     }
 }
+
+#[tokio::test]
+async fn upload_waits_for_room_behind_its_first_block() {
+    let server = answering(ResponseTemplate::new(200)).await;
+    let store = open(&server, Fence::none()).await.unwrap();
+    let all = store.inner.memory.room_for(256 * MIB).await.unwrap();
+    let mut spool = store.spool(Uuid::now_v7(), PATH);
+    spool.write(Bytes::from(vec![7; 256 * 1024])).await.unwrap();
+    let mut waiting = spool.write(Bytes::from_static(b"more"));
+    assert!(futures::poll!(&mut waiting).is_pending());
+    drop(all);
+    waiting.await.unwrap();
+    assert_eq!(spool.seal().await.unwrap().size, 256 * 1024 + 4);
+}

@@ -40,6 +40,15 @@ impl Proxy {
     /// Opens a door that shuts at request `at`, counted from 1.
     pub(crate) async fn open(admin: &AdminAccess, cut: Cut, at: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::serve(listener, admin, cut, at)
+    }
+
+    /// Opens a door that never shuts, where the listener is.
+    pub(crate) fn open_for_good(listener: TcpListener, admin: &AdminAccess) -> Self {
+        Self::serve(listener, admin, Cut::Before, usize::MAX)
+    }
+
+    fn serve(listener: TcpListener, admin: &AdminAccess, cut: Cut, at: usize) -> Self {
         let port = listener.local_addr().expect("bound").port();
         let access = AdminAccess {
             host: "127.0.0.1".to_owned(),

@@ -46,7 +46,8 @@ pub(crate) async fn with_scene(body: impl AsyncFnOnce(&Scene)) {
     }
 }
 
-fn admin() -> AdminAccess {
+/// Access as the administrator, without a door.
+pub(crate) fn admin() -> AdminAccess {
     let url = std::env::var("ARTSTORE_TEST_POSTGRES")
         .expect("set ARTSTORE_TEST_POSTGRES to a PostgreSQL superuser, as in postgres://postgres:PASSWORD@127.0.0.1:5432/postgres");
     let options: PgConnectOptions = url.parse().expect("ARTSTORE_TEST_POSTGRES is a postgres:// URL");

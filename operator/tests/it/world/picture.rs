@@ -6,11 +6,12 @@ use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Secret, Servi
 use kube::api::ListParams;
 use kube::{Resource, ResourceExt};
 use serde_json::{Value, json};
+use sqlx::{ConnectOptions, Connection};
 
 use super::{NAME, World};
 
 impl World {
-    /// Every object of the operator's, the element's status, and the databases.
+    /// Every object of the operator's, the element's status, the databases, and whether the element can log in.
     pub(crate) async fn picture(&self) -> Value {
         let databases: Vec<_> = self
             .databases()
@@ -22,6 +23,7 @@ impl World {
         json!({
             "element": element.map(|element| self.wish(&element)),
             "databases": databases,
+            "login": self.login().await,
             "secrets": self.all::<Secret>().await,
             "configs": self.all::<ConfigMap>().await,
             "accounts": self.all::<ServiceAccount>().await,
@@ -29,6 +31,31 @@ impl World {
             "workloads": self.all::<Deployment>().await,
             "services": self.all::<Service>().await,
         })
+    }
+
+    /// Whether user and password in the element's Secret open its database; nothing when there is no Secret.
+    async fn login(&self) -> Option<bool> {
+        let secrets = self.api::<Secret>();
+        let secret = secrets.get_opt(&format!("{NAME}-db")).await.expect("an answer")?;
+        let data = secret.data.expect("data");
+        let text = |key: &str| std::str::from_utf8(&data[key].0).expect("UTF-8");
+        let element = self
+            .postgres
+            .clone()
+            .username(text("username"))
+            .password(text("password"));
+        match element
+            .database(&format!("artstore_storage_{}", self.id))
+            .connect()
+            .await
+        {
+            Ok(session) => {
+                session.close().await.expect("a closed connection");
+                Some(true)
+            }
+            Err(sqlx::Error::Database(_)) => Some(false),
+            Err(error) => panic!("no answer from PostgreSQL: {error}"),
+        }
     }
 
     /// Name and version of every object of the operator's, and of the element.

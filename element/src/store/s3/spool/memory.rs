@@ -68,10 +68,14 @@ impl Memory {
         Arc::clone(&self.blocks).try_acquire_many_owned(blocks).ok()
     }
 
-    pub(super) async fn room_for(&self, bytes: u64) -> io::Result<OwnedSemaphorePermit> {
+    pub(in crate::store::s3) async fn room_for(&self, bytes: u64) -> io::Result<OwnedSemaphorePermit> {
+        self.room_within(ROOM_PATIENCE, bytes).await
+    }
+
+    async fn room_within(&self, patience: Duration, bytes: u64) -> io::Result<OwnedSemaphorePermit> {
         let blocks = u32::try_from(bytes / BLOCK).map_err(io::Error::other)?;
         let room = Arc::clone(&self.blocks).acquire_many_owned(blocks);
-        match timeout(ROOM_PATIENCE, room).await {
+        match timeout(patience, room).await {
             Ok(room) => room.map_err(io::Error::other),
             Err(_) => Err(StoreAway::because("too many large uploads are running")),
         }
@@ -80,7 +84,10 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
-    use super::{BLOCK, FIRST_PARTS, MAX_PARTS, MEMORY, MIN_PART, Memory};
+    use std::pin::pin;
+    use std::time::Duration;
+
+    use super::{BLOCK, FIRST_PARTS, MAX_PARTS, MEMORY, MIN_PART, Memory, StoreAway};
 
     #[test]
     fn parts_suffice_for_the_largest_file() {
@@ -106,5 +113,27 @@ mod tests {
         let others = memory.room_for(MEMORY - bytes).await.unwrap();
         drop((taken, others));
         assert!(memory.spare_part().is_some());
+    }
+
+    #[tokio::test]
+    async fn room_is_waited_for_until_it_is_given_back() {
+        let memory = Memory::for_files_of(1);
+        let part = memory.room_for(MIN_PART).await.unwrap();
+        let _others = memory.room_for(MEMORY - MIN_PART).await.unwrap();
+        let mut waiting = pin!(memory.room_for(MIN_PART));
+        assert!(futures::poll!(waiting.as_mut()).is_pending());
+        drop(part);
+        let room = waiting.await.unwrap();
+        assert_eq!(room.num_permits() as u64 * BLOCK, MIN_PART);
+    }
+
+    #[tokio::test]
+    async fn room_that_nobody_gives_back_is_refused_in_the_end() {
+        let memory = Memory::for_files_of(1);
+        let all = memory.room_for(MEMORY).await.unwrap();
+        let refused = memory.room_within(Duration::ZERO, MIN_PART).await.unwrap_err();
+        assert!(StoreAway::is_in(&refused), "{refused:?}");
+        drop(all);
+        assert!(memory.room_for(MEMORY).await.is_ok(), "who gave up holds nothing");
     }
 }

@@ -1,0 +1,2 @@
+#![no_main]
+artstore_element_fuzz::target!(patch);
