@@ -141,6 +141,8 @@ fn killed_processes_come_back_and_pods_live_on() {
     for name in [
         "etcd",
         "kube-apiserver",
+        "kube-controller-manager",
+        "kube-scheduler",
         "containerd",
         "kubelet",
         "kube-proxy",
