@@ -14,37 +14,26 @@ use serde_json::{Value, json};
 
 use crate::samples::Sample;
 
-/// Where elements listen.
-const PORT: u16 = 8010;
 /// Generous: a task of the element's own may have to end first.
 const TASK_LIMIT: Duration = Duration::from_secs(300);
 /// Between two looks at a task.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The calls for which [`Client`] has no method, to one element.
-pub(crate) struct Calls {
-    name: String,
-    base: String,
+pub(crate) struct Calls<'a> {
+    element: &'a Client,
     operator: String,
     /// Maintenance is for admins.
     admin: String,
-    http: reqwest::Client,
 }
 
-impl Calls {
-    /// Calls to the element at `address`, with tokens of its own.
-    pub(crate) fn new(name: &str, address: &str, private_key: &str) -> Result<Self> {
-        // The Service is on this machine: no proxy, and no connection that the element might have closed meanwhile.
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .tls_certs_only([])
-            .pool_max_idle_per_host(0);
+impl<'a> Calls<'a> {
+    /// Calls to an element, with tokens of its own.
+    pub(crate) fn new(element: &'a Client, private_key: &str) -> Result<Self> {
         Ok(Self {
-            name: name.to_owned(),
-            base: format!("http://{address}:{PORT}/api/v1"),
+            element,
             operator: token(private_key)?,
             admin: token_of(private_key, "admin")?,
-            http: http.build()?,
         })
     }
 
@@ -55,7 +44,8 @@ impl Calls {
         let Some(expected) = sample.content.get(first..=last) else {
             say(&format!(
                 "{}: {} is empty, there is no part of it to read",
-                self.name, sample.name
+                self.element.name(),
+                sample.name
             ));
             return Ok(());
         };
@@ -65,19 +55,23 @@ impl Calls {
         let response = self.call(request, StatusCode::PARTIAL_CONTENT, &what).await?;
         let range = self.header(&response, &CONTENT_RANGE)?;
         if range != format!("bytes {first}-{last}/{size}") {
-            bail!("{}: bytes {first}-{last} of {size} came as {range:?}", self.name);
+            bail!(
+                "{}: bytes {first}-{last} of {size} came as {range:?}",
+                self.element.name()
+            );
         }
         let part = response.bytes().await.with_context(|| self.failed(&what))?;
         if *part != *expected {
             bail!(
                 "{}: bytes {first}-{last} of {} came back different",
-                self.name,
+                self.element.name(),
                 sample.name
             );
         }
         say(&format!(
             "{}: bytes {first} to {last} of {} read by Range, equal to the file's",
-            self.name, sample.name
+            self.element.name(),
+            sample.name
         ));
         Ok(())
     }
@@ -103,22 +97,31 @@ impl Calls {
         };
         expected.metadata.insert("demo".to_owned(), MetadataValue::Bool(true));
         if changed != expected {
-            bail!("{}: {patch} made {changed:?} instead of {expected:?}", self.name);
+            bail!(
+                "{}: {patch} made {changed:?} instead of {expected:?}",
+                self.element.name()
+            );
         }
 
         let refused = self.patch(&path, &tag, &patch, StatusCode::PRECONDITION_FAILED).await?;
         let problem: Problem = refused.json().await?;
         if problem.code != ErrorCode::PreconditionFailed {
-            bail!("{}: the second change was refused with {problem:?}", self.name);
+            bail!(
+                "{}: the second change was refused with {problem:?}",
+                self.element.name()
+            );
         }
         let response = self.call(request(), StatusCode::OK, "read metadata again").await?;
         let after: FileMetadata = response.json().await?;
         if after != changed {
-            bail!("{}: a refused change made {after:?} of {changed:?}", self.name);
+            bail!(
+                "{}: a refused change made {after:?} of {changed:?}",
+                self.element.name()
+            );
         }
         say(&format!(
             "{}: metadata of {} changed from revision {} to {}, a change of the former refused with 412",
-            self.name,
+            self.element.name(),
             sample.name,
             changed.revision - 1,
             changed.revision
@@ -127,14 +130,14 @@ impl Calls {
     }
 
     /// Stores a file and deletes it.
-    pub(crate) async fn delete(&self, element: &Client) -> Result<()> {
+    pub(crate) async fn delete(&self) -> Result<()> {
         // Temporary: should the demo stop before the deletion, the file expires after a day.
         let form = Form::new()
             .text("tags", "demo")
             .text("retention_policy", "temporary")
             .text("ttl_days", "1")
             .part("file", Part::text("To be deleted.\n").file_name("throw-away.txt"));
-        let (_, file) = element.upload(form).await?;
+        let (_, file) = self.element.upload(form).await?;
         let path = format!("files/{}", file.file_id);
         let request = |method| self.request(method, &path, &self.operator);
         self.call(request(Method::DELETE), StatusCode::NO_CONTENT, "delete a file")
@@ -147,7 +150,8 @@ impl Calls {
         .await?;
         say(&format!(
             "{}: {} uploaded and deleted, then answered with 404",
-            self.name, file.original_filename
+            self.element.name(),
+            file.original_filename
         ));
         Ok(())
     }
@@ -159,7 +163,7 @@ impl Calls {
         let path = format!("maintenance/tasks/{}", task.id);
         while task.status == TaskStatus::Running {
             if started.elapsed() > TASK_LIMIT {
-                bail!("{}: {} is still running: {task:?}", self.name, task.kind);
+                bail!("{}: {} is still running: {task:?}", self.element.name(), task.kind);
             }
             tokio::time::sleep(PAUSE).await;
             let request = self.request(Method::GET, &path, &self.admin);
@@ -170,11 +174,11 @@ impl Calls {
                 .await?;
         }
         let (TaskStatus::Succeeded, Some(TaskResult::Gc(report))) = (task.status, &task.result) else {
-            bail!("{}: {} came to no good end: {task:?}", self.name, task.kind);
+            bail!("{}: {} came to no good end: {task:?}", self.element.name(), task.kind);
         };
         say(&format!(
             "{}: maintenance task {} {}, {} expired files deleted, in {:.1} s",
-            self.name,
+            self.element.name(),
             task.kind,
             task.status.as_str(),
             report.expired,
@@ -207,8 +211,7 @@ impl Calls {
     }
 
     fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}/{path}", self.base));
-        request.bearer_auth(token)
+        self.element.request(method, path, token)
     }
 
     async fn call(&self, request: RequestBuilder, expected: StatusCode, what: &str) -> Result<Response> {
@@ -231,11 +234,17 @@ impl Calls {
 
     fn header(&self, response: &Response, name: &HeaderName) -> Result<String> {
         let value = response.headers().get(name).and_then(|value| value.to_str().ok());
-        let missing = || format!("{}: an answer of {} lacks {name}", self.name, response.status());
+        let missing = || {
+            format!(
+                "{}: an answer of {} lacks {name}",
+                self.element.name(),
+                response.status()
+            )
+        };
         value.map(str::to_owned).with_context(missing)
     }
 
     fn failed(&self, what: &str) -> String {
-        format!("{}: failed to {what}", self.name)
+        format!("{}: failed to {what}", self.element.name())
     }
 }

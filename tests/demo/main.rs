@@ -44,7 +44,7 @@ async fn demo() -> Result<()> {
         let address = deploy::service_address(&layout, examples::NAMESPACE, name)?;
         let element = Client::connect(name, &address, &key).await?;
         show(&element, &samples).await?;
-        show_the_rest(&element, &Calls::new(name, &address, &key)?, &samples).await?;
+        show_the_rest(&Calls::new(&element, &key)?, &samples).await?;
     }
     examples::wait_until_counted(&layout, samples.len().try_into()?)?;
     print(examples::table(&layout)?.trim_end());
@@ -133,11 +133,11 @@ async fn show(element: &Client, samples: &[Sample]) -> Result<()> {
 }
 
 /// Reads a part of the largest file, changes its metadata, deletes a file of its own, and collects garbage.
-async fn show_the_rest(element: &Client, calls: &Calls, samples: &[Sample]) -> Result<()> {
+async fn show_the_rest(calls: &Calls<'_>, samples: &[Sample]) -> Result<()> {
     if let Some(largest) = samples.iter().max_by_key(|sample| sample.content.len()) {
         calls.read_part(largest).await?;
         calls.change_metadata(largest).await?;
     }
-    calls.delete(element).await?;
+    calls.delete().await?;
     calls.collect_garbage().await
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use element_api::{ErrorCode, FileMetadata, Page};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::multipart::{Form, Part};
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::json;
 use tokio::net::TcpStream;
 use uuid::Uuid;
@@ -88,6 +88,17 @@ impl Client {
             token: token(private_key)?,
             http: http.build()?,
         })
+    }
+
+    /// The element's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A request to `path` below the API's root, with another token than the client's own.
+    pub fn request(&self, method: Method, path: &str, token: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}/{path}", self.base));
+        request.bearer_auth(token)
     }
 
     /// Stores a file under an id the element chooses.
