@@ -49,12 +49,15 @@ impl Scene {
         if self.quick { quick } else { full }
     }
 
+    /// A path of this name and this run: ext4 chooses a folder's place on the disk by its name, and where that of the last run lay
+    /// are the inodes it freed (see [`spread`]).
     pub(crate) fn at(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        let run = self.folder.path().file_name().unwrap_or_default();
+        self.folder.path().join(format!("{name}-{}", run.display()))
     }
 
     pub(crate) fn public_key(&self) -> PathBuf {
-        self.at("key.pub.pem")
+        self.folder.path().join("key.pub.pem")
     }
 
     /// An empty folder of this name.

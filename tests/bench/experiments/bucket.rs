@@ -21,7 +21,7 @@ const LEAST: f64 = 0.9;
 pub(super) fn run(scene: &Scene) -> Result<Vec<Row>> {
     let bucket = Bucket::from_environment()?;
     let element = Element::start_with(scene, "bucket", &bucket.environment("bench")?)?;
-    let files = scene.choose(32, 8);
+    let (files, reads) = (scene.choose(32, 8), scene.choose(256, 16));
     let bytes = content(BYTES);
     let puts = take_turns(
         scene,
@@ -33,16 +33,16 @@ pub(super) fn run(scene: &Scene) -> Result<Vec<Row>> {
     )?;
     let file = element.store("get.bin", &bytes)?;
     let bare = bucket.client()?;
-    bare.put(&key(files), PutPayload::from(bytes))?;
+    bare.put(&key(0), PutPayload::from(bytes))?;
     let gets = take_turns(
         scene,
         "get",
         &mut [
-            ("ours", Box::new(|| download(scene, &element, &file, files))),
-            ("bare", Box::new(|| get(&bucket, files))),
+            ("ours", Box::new(|| download(scene, &element, &file, reads))),
+            ("bare", Box::new(|| get(&bucket, reads))),
         ],
     )?;
-    bare.delete(&key(files))?;
+    bare.delete(&key(0))?;
     element.delete(&file)?;
     element.discard(scene, "bucket")?;
     let row = |what: &str, results: &[Vec<Sample>]| {
@@ -119,7 +119,7 @@ fn put(bucket: &Bucket, bytes: &[u8], files: usize) -> Result<Sample> {
 
 fn get(bucket: &Bucket, files: usize) -> Result<Sample> {
     by_bare_clients(bucket, files, |client, _| {
-        let length = client.get(&key(files))?;
+        let length = client.get(&key(0))?;
         ensure!(length == BYTES, "an object has {length} bytes");
         Ok(())
     })
