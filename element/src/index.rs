@@ -35,6 +35,7 @@ use self::lease::Leases;
 pub use self::lease::{INSTANCE_TTL, Lease, Sharing};
 pub use self::migrate::MigrationStatus;
 pub use self::postgres::create_database;
+use self::search::Statements;
 pub use self::search::{Search, Sort};
 use self::sql::{Sql, Statement};
 use self::writer::Writer;
@@ -305,7 +306,7 @@ impl Index {
 
     /// One page of the files that match.
     pub async fn search(&self, search: &Search) -> Result<Page, IndexError> {
-        let (page, count) = search.statements(&self.sql);
+        let Statements { page, count, max_total } = search.statements(&self.sql);
         let (rows, total) = futures::try_join!(self.backend.fetch(&page), self.backend.fetch(&count))?;
         let mut items = rows
             .iter()
@@ -324,8 +325,8 @@ impl Index {
             .unwrap_or(0);
         Ok(Page {
             items,
-            total: counted.min(search::MAX_TOTAL),
-            total_exact: counted <= search::MAX_TOTAL,
+            total: counted.min(max_total),
+            total_exact: counted <= max_total,
             next_cursor,
         })
     }

@@ -48,7 +48,7 @@ pub struct Page {
     pub items: Vec<FileMetadata>,
     /// How many files match in all; at least so many where `total_exact` is false.
     pub total: u64,
-    /// Whether `total` is exact. Absent means yes: only past ten thousand matches the rest is not counted.
+    /// Whether `total` is exact. Absent means yes: only matches of filters past ten thousand are not counted.
     #[serde(default = "exact", skip_serializing_if = "is_exact")]
     pub total_exact: bool,
     /// What to pass as `cursor` for the next page; absent on the last one.

@@ -18,8 +18,8 @@ use super::sql::{Parameter, Sql, Statement, time_text};
 /// Words of a search, at the most: each is looked up in an index.
 const MAX_WORDS: usize = 64;
 
-/// Matches counted at the most: a page must not cost more the more files there are.
-pub(super) const MAX_TOTAL: u64 = 10_000;
+/// Matches of filters that are counted at the most: a page must not cost more the more files there are.
+const MAX_TOTAL: u64 = 10_000;
 
 /// What a list is ordered by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -183,12 +183,16 @@ impl Search {
         }
     }
 
-    /// The statement of the page, one row longer than the limit, and the one that counts what matches, up to one more than
-    /// [`MAX_TOTAL`].
-    pub(super) fn statements(&self, sql: &Sql) -> (Statement, Statement) {
+    /// The statements that answer it. How many files there are in all is known, and need not be counted.
+    pub(super) fn statements(&self, sql: &Sql) -> Statements {
         let mut clauses = Clauses::new(sql);
         self.filter(&mut clauses);
-        let count = clauses.planned(sql.count_files(&clauses.text(), clauses.parameters.clone(), MAX_TOTAL + 1));
+        let (count, max_total) = if clauses.conditions.is_empty() {
+            (sql.known_files(), u64::MAX)
+        } else {
+            let count = sql.count_files(&clauses.text(), clauses.parameters.clone(), MAX_TOTAL + 1);
+            (clauses.planned(count), MAX_TOTAL)
+        };
         let column = self.sort.column();
         if let Some(cursor) = &self.cursor {
             let comparison = if self.descending { "<" } else { ">" };
@@ -214,7 +218,11 @@ impl Search {
             clauses.text()
         );
         let page = sql.select_files(&text, clauses.parameters.clone());
-        (clauses.planned(page), count)
+        Statements {
+            page: clauses.planned(page),
+            count,
+            max_total,
+        }
     }
 
     fn filter(&self, clauses: &mut Clauses<'_>) {
@@ -252,6 +260,15 @@ impl Search {
             }
         }
     }
+}
+
+/// What answers a search.
+pub(super) struct Statements {
+    /// The page, one row longer than its limit.
+    pub(super) page: Statement,
+    /// How many files match, up to one more than `max_total`.
+    pub(super) count: Statement,
+    pub(super) max_total: u64,
 }
 
 struct Clauses<'a> {

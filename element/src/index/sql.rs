@@ -165,6 +165,12 @@ impl Sql {
         )
     }
 
+    /// How many files there are.
+    pub(super) fn known_files(&self) -> Statement {
+        let text = format!("SELECT CAST(files AS TEXT) FROM {} WHERE name = 'files'", self.totals);
+        Statement::new(text, Vec::new())
+    }
+
     pub(super) fn stats(&self) -> Statement {
         let Self {
             totals, wal, dialect, ..

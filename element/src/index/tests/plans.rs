@@ -79,10 +79,10 @@ async fn rare_word_is_looked_up_and_its_search_planned_anew_each_time() {
         q: Some(format!("letter{}", 4 * ROWS)),
         ..search::all()
     };
-    let (page, count) = search.statements(&index.sql);
+    let statements = search.statements(&index.sql);
     let mut connection = connect(&database).await;
     connection.execute("ANALYZE").await.unwrap();
-    for statement in [&page, &count] {
+    for statement in [&statements.page, &statements.count] {
         // A kept plan does not know how rare the word is, and reads all files in the page's order.
         assert!(statement.planned_by_value);
         let plan = explain(&mut connection, statement).await;
