@@ -87,6 +87,12 @@ impl Leases {
     fn unclaim(&self, holding: &Holding) {
         set(&self.claimed).remove(holding);
     }
+
+    /// For tests: whether no name is in use, nor being taken or freed.
+    #[cfg(test)]
+    pub(super) fn are_at_rest(&self) -> bool {
+        set(&self.claimed).is_empty()
+    }
 }
 
 fn set(names: &Mutex<HashSet<Holding>>) -> MutexGuard<'_, HashSet<Holding>> {
